@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TACHYON_H
+#define TACHYON_H
+/*
+ * tachyon: same-machine messages at the speed of a cache line.
+ *
+ * This header is the whole public interface of libtachyon.so.1, for C11 and
+ * C++17 and for every language that can call C. Link with -ltachyon
+ * (pkg-config: tachyon).
+ *
+ * Words. A *bus* is one end of a connection between two processes. It carries
+ * *messages* (0 bytes or more, and a 32-bit type_id that is all yours) both
+ * ways, through two *rings* in shared memory, one per direction. A *listener*
+ * accepts buses on a Unix socket path; the other process *connects* to it. A
+ * *lease* is a received message that has not been released yet: its bytes lie
+ * in the ring, and the ring cannot reuse them until it is released.
+ *
+ * Results. Functions that return int give 0 (or a count) or a negative errno
+ * out of the list that is documented with each. On failure, outputs are left
+ * untouched. tachyon_strerror() explains the number; tachyon_error_detail()
+ * tells what the number cannot (which path, which limit, what to do).
+ *
+ * Timeouts are int64_t timeout_ns: 0 tries once and returns -EAGAIN, a
+ * negative value waits for ever, a positive one waits so many nanoseconds of
+ * CLOCK_MONOTONIC and returns -ETIMEDOUT. A wait that is cut short by a signal
+ * handler returns -EINTR, with nothing lost; call again with the time left.
+ *
+ * Threads. Of one bus, one thread at a time sends (send, reserve, commit,
+ * cancel, wait_space) and one at a time receives (recv, recv_batch,
+ * wait_data, arm); they may be two threads. release, close, stats and
+ * properties may be called from any thread at any time. Different buses are
+ * independent.
+ *
+ * fork. A bus or listener is dead in a forked child: every call on it returns
+ * -TACHYON_EFORK there, the parent's goes on unharmed. Calling close and free
+ * in the child only closes the child's descriptors.
+ *
+ * A peer is not trusted. Whatever the other process writes or does, calls here
+ * stay inside their own memory and return; the first breach of the protocol
+ * ends the bus with -EPROTO. But the bytes of a lease can change under your
+ * eyes if the peer is hostile: copy what you check before you use it.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__) && !defined(TACHYON_API)
+#define TACHYON_API __attribute__((__visibility__("default")))
+#elif !defined(TACHYON_API)
+#define TACHYON_API
+#endif
+
+/* The version of this header. The ABI is compatible within one major number:
+ * a program needs a library with the same ABI major and at least its minor. */
+#define TACHYON_VERSION "0.1.0"
+#define TACHYON_ABI_MAJOR 1
+#define TACHYON_ABI_MINOR 0
+
+/* Errors that have a meaning of their own here; all are plain errno values. */
+#define TACHYON_ECLOSED 32   /* EPIPE: the peer closed the bus in good order */
+#define TACHYON_EFORK 10     /* ECHILD: this handle was made before a fork */
+#if defined(__APPLE__)
+#define TACHYON_EPEERDEAD 105 /* EOWNERDEAD */
+#define TACHYON_ELEASES 55    /* ENOBUFS */
+#else
+#define TACHYON_EPEERDEAD 130 /* EOWNERDEAD: the peer died without closing */
+#define TACHYON_ELEASES 105   /* ENOBUFS: leases fill the ring, see recv */
+#endif
+
+/* One end of a connection; see tachyon_bus_connect() and _listen(). */
+typedef struct tachyon_bus tachyon_bus;
+/* Accepts buses on a path; see tachyon_listener_create(). */
+typedef struct tachyon_listener tachyon_listener;
+
+/* A received message; a lease on its bytes until tachyon_bus_release(). */
+typedef struct tachyon_message {
+        const void *data;        /* payload, in the ring; 64-byte aligned when larger than 48 bytes */
+        uint64_t size;           /* payload, in bytes */
+        uint64_t lease;          /* what tachyon_bus_release() wants */
+        uint64_t correlation_id; /* RPC buses only, else 0 */
+        uint32_t type_id;        /* the sender's tag */
+        uint32_t flags;          /* reserved, 0 */
+} tachyon_message;
+
+/* What kind of bus; both ends must ask for the same. */
+enum tachyon_kind {
+        TACHYON_KIND_STREAM = 1,
+        TACHYON_KIND_RPC = 2
+};
+
+/* tachyon_options.flags */
+enum tachyon_option_flags {
+        TACHYON_PREFAULT = 1u << 0,   /* map all pages now, not at first use */
+        TACHYON_MLOCK = 1u << 1,      /* lock both rings in memory; fails with -ENOMEM/-EPERM over RLIMIT_MEMLOCK */
+        TACHYON_HUGE_PAGES = 1u << 2, /* 2 MiB pages; where there are none left: normal ones, see properties */
+        TACHYON_TRUSTED = 1u << 3     /* both ends may write in both rings: received data may be changed in place */
+};
+
+/*
+ * Options of a listener or connection. Initialise with TACHYON_OPTIONS_INIT;
+ * a zero means "the default" in every field but the first.
+ */
+typedef struct tachyon_options {
+        uint64_t struct_size;    /* sizeof(tachyon_options) */
+        uint64_t capacity;       /* listener: ring from connector to listener, bytes; rounded up to a power
+                                  * of two of at least a page. Default 1 MiB. The connector obeys. */
+        uint64_t reply_capacity; /* listener: ring from listener to connector; default: as capacity */
+        uint64_t max_capacity;   /* largest ring to make or to map, bytes; default 64 GiB */
+        int64_t spin_ns;         /* how long a wait polls before it sleeps: 0 default (adaptive, up to 50 us,
+                                  * none on one CPU), < 0 never, > 0 so long and always so long */
+        uint32_t flags;          /* enum tachyon_option_flags */
+        uint32_t kind;           /* enum tachyon_kind; default TACHYON_KIND_STREAM */
+        int32_t numa_node;       /* 1 + the node on which our ring's memory shall lie; default 0: anywhere */
+        uint32_t socket_mode;    /* listener: permission bits of the socket; default 0600 */
+        const uint32_t *allowed_uids;  /* user ids that may be the peer; default: our own only */
+        uint64_t allowed_uid_count;
+        int64_t handshake_timeout_ns; /* how long a connection may take to introduce itself; default 2 s */
+        uint64_t max_pending;    /* listener: unfinished introductions at a time; default 16, at most 64 */
+} tachyon_options;
+
+#define TACHYON_OPTIONS_INIT { sizeof(tachyon_options), 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, 0 }
+
+/* Facts of a bus that do not change. */
+typedef struct tachyon_properties {
+        uint64_t struct_size;      /* sizeof(tachyon_properties), set by the caller */
+        uint64_t send_capacity;    /* bytes of the ring we send through */
+        uint64_t recv_capacity;    /* bytes of the ring we receive from */
+        uint64_t max_send_size;    /* largest message we can send, bytes */
+        uint64_t max_recv_size;    /* largest message we can receive, bytes */
+        int64_t spin_ns;           /* the longest a wait polls before it sleeps */
+        int32_t peer_pid;          /* 0 where it cannot be known */
+        uint32_t peer_uid;
+        uint32_t kind;             /* enum tachyon_kind */
+        uint32_t layout_version;   /* of the shared memory, agreed on in the handshake */
+        uint32_t is_listener;      /* 1: this end came out of a listener */
+        uint32_t isolation;        /* 1: the kernel refuses to let the peer write our ring, or us its */
+        uint32_t barrier;          /* 1: membarrier spares senders a fence; 0: fences on both sides */
+        uint32_t huge_pages;       /* 1: our ring lies on huge pages */
+        uint32_t watches_pid;      /* 1: death is seen by process descriptor as well as by the socket */
+        uint32_t trusted;          /* 1: both ends asked for TACHYON_TRUSTED */
+} tachyon_properties;
+
+/* Counters of a bus; see tachyon_bus_stats(). */
+typedef struct tachyon_stats {
+        uint64_t struct_size;       /* sizeof(tachyon_stats), set by the caller */
+        uint64_t sent_messages;
+        uint64_t sent_bytes;        /* payload bytes */
+        uint64_t received_messages;
+        uint64_t received_bytes;    /* payload bytes */
+        uint64_t send_used;         /* ring bytes sent and not yet given back by the peer */
+        uint64_t recv_used;         /* ring bytes received or waiting, not yet released by us */
+        uint64_t leases;            /* received messages not yet released */
+        uint64_t doorbells;         /* times that we woke the peer (one system call each) */
+        uint64_t data_sleeps;       /* times that we slept for data */
+        uint64_t space_sleeps;      /* times that we slept for room */
+} tachyon_stats;
+
+/* ---- versions and errors ------------------------------------------------ */
+
+/**
+ * tachyon_abi_version() - which ABI the loaded library has
+ *
+ * Return: TACHYON_ABI_MAJOR << 16 | TACHYON_ABI_MINOR of the library.
+ */
+TACHYON_API uint32_t tachyon_abi_version(void);
+
+/**
+ * tachyon_version() - the version of the loaded library
+ *
+ * Return: a static string like "0.1.0".
+ */
+TACHYON_API const char *tachyon_version(void);
+
+/**
+ * tachyon_strerror() - explain an error of this library in a few words
+ * @error: a result of one of these functions; its sign does not matter
+ *
+ * Return: a static string for this library's own errors, else strerror()'s,
+ * valid until the next call in this thread.
+ */
+TACHYON_API const char *tachyon_strerror(int error);
+
+/**
+ * tachyon_error_detail() - what went wrong in the last call that failed in this thread
+ *
+ * Names the path, the limit or the value, and where it can what to do about
+ * it. Only meaningful straight after a failure other than -EAGAIN.
+ *
+ * Return: a string, perhaps empty, valid until the next failure in this thread.
+ */
+TACHYON_API const char *tachyon_error_detail(void);
+
+/* ---- listener ----------------------------------------------------------- */
+
+/**
+ * tachyon_listener_create() - own a path and listen on it
+ * @listenerp: where to store the listener; the caller owns it
+ * @path: file system path of the socket, at most 107 bytes
+ * @options: NULL for the defaults; copied
+ *
+ * The socket has mode 0600 (or options.socket_mode) whatever the umask. A
+ * sibling file "@path.lock" decides who owns the path. A socket that a dead
+ * listener left behind is taken over; a live one and anything that is not a
+ * socket is left alone.
+ *
+ * Return: 0, or -EADDRINUSE (a live listener has the path), -EEXIST (something
+ * that is not a socket is there), -ENAMETOOLONG, -EINVAL (an option), -EFBIG (a
+ * capacity over max_capacity), -ENOENT/-EACCES/-EROFS/-ENOTDIR (the folder),
+ * -EMFILE, -ENFILE, -ENOMEM.
+ */
+TACHYON_API int tachyon_listener_create(tachyon_listener **listenerp, const char *path,
+                                        const tachyon_options *options);
+
+/**
+ * tachyon_listener_accept() - wait for a process to connect
+ * @listener: the listener
+ * @busp: where to store the bus; the caller owns it and frees it with tachyon_bus_free()
+ * @timeout_ns: see the top of this file
+ *
+ * Introductions of several connectors go on side by side; one that is mute,
+ * slow or wrong is dropped with a reason that it can print, and does not
+ * disturb the others. Introductions only go on while this function runs.
+ *
+ * Return: 0, or -EAGAIN, -ETIMEDOUT, -EINTR, -ECANCELED (closed by another
+ * thread), -EMFILE/-ENFILE/-ENOMEM (no resources for this connection; try
+ * again later), -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_listener_accept(tachyon_listener *listener, tachyon_bus **busp, int64_t timeout_ns);
+
+/**
+ * tachyon_listener_fd() - a descriptor for event loops
+ * @listener: the listener
+ *
+ * Readable when tachyon_listener_accept(..., 0) has something to do. Owned by
+ * the listener.
+ *
+ * Return: the descriptor, or -TACHYON_EFORK, -ECANCELED.
+ */
+TACHYON_API int tachyon_listener_fd(tachyon_listener *listener);
+
+/**
+ * tachyon_listener_close() - stop listening and remove the socket
+ * @listener: the listener, or NULL
+ *
+ * Accepted buses live on. An accept that waits in another thread returns
+ * -ECANCELED. May be called more than once.
+ */
+TACHYON_API void tachyon_listener_close(tachyon_listener *listener);
+
+/**
+ * tachyon_listener_free() - close, and free the handle
+ * @listener: the listener, or NULL; no other call may be using it
+ */
+TACHYON_API void tachyon_listener_free(tachyon_listener *listener);
+
+/* ---- making a bus ------------------------------------------------------- */
+
+/**
+ * tachyon_bus_listen() - listen on a path for one connection
+ * @busp: where to store the bus; the caller owns it
+ * @path, @options: as in tachyon_listener_create()
+ * @timeout_ns: how long to wait for the other process
+ *
+ * The path is free again as soon as this returns.
+ *
+ * Return: 0 or an error of tachyon_listener_create() or _accept().
+ */
+TACHYON_API int tachyon_bus_listen(tachyon_bus **busp, const char *path, const tachyon_options *options,
+                                   int64_t timeout_ns);
+
+/**
+ * tachyon_bus_connect() - connect to a listener
+ * @busp: where to store the bus; the caller owns it
+ * @path: the listener's path
+ * @options: NULL for the defaults; capacities are the listener's business
+ * @timeout_ns: how long to wait for a listener to appear and to accept
+ *
+ * Where there is no listener yet, this waits for one.
+ *
+ * Return: 0, or -EAGAIN/-ETIMEDOUT (no listener, or one that does not accept),
+ * -EINTR, -ECONNREFUSED (the listener refused us, its reason is in
+ * tachyon_error_detail()), -EACCES (no permission on the socket, or its owner
+ * is not an allowed user), -ENOTSOCK (the path is no socket), -ENAMETOOLONG,
+ * -EPROTONOSUPPORT (no common layout version, or another kind of bus),
+ * -EPROTO (not a tachyon listener, or a broken one), -EFBIG (capacity over
+ * max_capacity or RLIMIT_FSIZE), -EINVAL, -EMFILE, -ENFILE, -ENOMEM, -ENOSPC.
+ */
+TACHYON_API int tachyon_bus_connect(tachyon_bus **busp, const char *path, const tachyon_options *options,
+                                    int64_t timeout_ns);
+
+/* ---- sending ------------------------------------------------------------ */
+
+/**
+ * tachyon_bus_send() - send one message, copying it into the ring
+ * @bus: the bus
+ * @data: the payload; may be NULL where @size is 0
+ * @size: payload bytes, 0 to properties.max_send_size
+ * @type_id: the caller's tag
+ * @timeout_ns: how long to wait for room
+ *
+ * When this returns 0 the message is committed: it arrives even if this
+ * process is killed the moment after, as long as the receiver lives. Makes no
+ * system call unless it has to wait or the receiver sleeps.
+ *
+ * Return: 0, or -EMSGSIZE (larger than the ring allows), -EAGAIN, -ETIMEDOUT,
+ * -EINTR, -EBUSY (a reservation is open, or another thread is sending),
+ * -TACHYON_ECLOSED, -TACHYON_EPEERDEAD, -EPROTO, -ECANCELED (this bus was
+ * closed), -TACHYON_EFORK. A peer that dies while there is room is noticed when
+ * the ring is full or when it would be woken.
+ */
+TACHYON_API int tachyon_bus_send(tachyon_bus *bus, const void *data, size_t size, uint32_t type_id,
+                                 int64_t timeout_ns);
+
+/**
+ * tachyon_bus_reserve() - get room in the ring to write a message in place
+ * @bus: the bus
+ * @datap: where to store the address of @size writable bytes, 64-byte aligned
+ *         for more than 48 bytes, else 8-byte aligned; their content is undefined
+ * @size: the most bytes that the message will have
+ * @timeout_ns: how long to wait for room
+ *
+ * One reservation at a time; end it with tachyon_bus_commit() or _cancel().
+ *
+ * Return: 0 or an error of tachyon_bus_send().
+ */
+TACHYON_API int tachyon_bus_reserve(tachyon_bus *bus, void **datap, size_t size, int64_t timeout_ns);
+
+/**
+ * tachyon_bus_commit() - send the reserved message
+ * @bus: the bus
+ * @size: bytes that were really used, at most the size reserved
+ * @type_id: the caller's tag
+ *
+ * Return: 0, or -EINVAL (nothing is reserved, or @size is more than that; the
+ * reservation stays), -ECANCELED, -EPROTO, -TACHYON_EFORK (it is gone).
+ */
+TACHYON_API int tachyon_bus_commit(tachyon_bus *bus, size_t size, uint32_t type_id);
+
+/**
+ * tachyon_bus_cancel() - drop the reservation, if there is one
+ * @bus: the bus
+ *
+ * Nothing is sent; the receiver never sees what was written.
+ *
+ * Return: 0, or -ECANCELED, -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_bus_cancel(tachyon_bus *bus);
+
+/* ---- receiving ---------------------------------------------------------- */
+
+/**
+ * tachyon_bus_recv() - receive one message, without copying it
+ * @bus: the bus
+ * @message: filled in; message->data points into the ring until
+ *           tachyon_bus_release(bus, message->lease)
+ * @timeout_ns: how long to wait
+ *
+ * Messages that were committed come before any news of the peer's end.
+ *
+ * Return: 0, or -EAGAIN, -ETIMEDOUT, -EINTR, -EBUSY (another thread is
+ * waiting for data), -TACHYON_ECLOSED (the peer closed, all is received),
+ * -TACHYON_EPEERDEAD (it died, all that it committed is received), -EPROTO (it
+ * broke the protocol), -TACHYON_ELEASES (the peer cannot send what it has
+ * before some of our leases are released), -ECANCELED (this bus was closed),
+ * -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_bus_recv(tachyon_bus *bus, tachyon_message *message, int64_t timeout_ns);
+
+/**
+ * tachyon_bus_recv_batch() - receive what is there, without copying it
+ * @bus: the bus
+ * @messages: array of at least @max; each filled one is a lease
+ * @max: the most messages wanted, at least 1
+ * @timeout_ns: how long to wait for the first
+ *
+ * Return: the number of messages, at least 1, or an error of tachyon_bus_recv().
+ */
+TACHYON_API int tachyon_bus_recv_batch(tachyon_bus *bus, tachyon_message *messages, size_t max,
+                                       int64_t timeout_ns);
+
+/**
+ * tachyon_bus_release() - give a received message's place in the ring back
+ * @bus: the bus; open, closed, or freed with leases still out
+ * @lease: tachyon_message.lease
+ *
+ * In any order, from any thread. After it the message's bytes must not be
+ * looked at. After tachyon_bus_free(), the last release frees the memory.
+ *
+ * Return: 0, or -EINVAL (not a lease that is out: released twice?), -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_bus_release(tachyon_bus *bus, uint64_t lease);
+
+/**
+ * tachyon_bus_release_batch() - tachyon_bus_release() for many
+ * @bus: the bus
+ * @messages: what tachyon_bus_recv_batch() filled
+ * @count: how many
+ *
+ * Return: 0, or the first error; the others are released all the same.
+ */
+TACHYON_API int tachyon_bus_release_batch(tachyon_bus *bus, const tachyon_message *messages, size_t count);
+
+/* ---- waiting and event loops -------------------------------------------- */
+
+/**
+ * tachyon_bus_wait_data() - wait until a receive would not block
+ * @bus: the bus
+ * @timeout_ns: how long
+ *
+ * Return: 0 (there is a message), or an error of tachyon_bus_recv().
+ */
+TACHYON_API int tachyon_bus_wait_data(tachyon_bus *bus, int64_t timeout_ns);
+
+/**
+ * tachyon_bus_wait_space() - wait until a message of this size could be sent
+ * @bus: the bus
+ * @size: payload bytes
+ * @timeout_ns: how long
+ *
+ * Return: 0 (there is room), or an error of tachyon_bus_send().
+ */
+TACHYON_API int tachyon_bus_wait_space(tachyon_bus *bus, size_t size, int64_t timeout_ns);
+
+/**
+ * tachyon_bus_arm() - ask for a doorbell before sleeping in an event loop
+ * @bus: the bus
+ *
+ * Arm, and only if it returns 0 sleep on the descriptors of
+ * tachyon_bus_fds(); when one is readable, receive until -EAGAIN, and arm
+ * again. Each arm() also takes the bytes of earlier doorbells off the socket.
+ *
+ * Return: 0 (armed, nothing to receive), 1 (receive first: there is a message
+ * or news of the peer's end), or an error of tachyon_bus_recv().
+ */
+TACHYON_API int tachyon_bus_arm(tachyon_bus *bus);
+
+/**
+ * tachyon_bus_fds() - the descriptors to sleep on after tachyon_bus_arm()
+ * @bus: the bus
+ * @data_fdp: readable after a doorbell or the peer's end; never read it yourself
+ * @death_fdp: readable when the peer's process is dead, or -1 where there is none
+ *
+ * Owned by the bus, valid until it is closed; take them out of the loop first.
+ *
+ * Return: 0, or -ECANCELED, -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_bus_fds(tachyon_bus *bus, int *data_fdp, int *death_fdp);
+
+/**
+ * tachyon_thread_sigmask() - signals to let in while a call of this thread sleeps
+ * @mask: a sigset_t that replaces the thread's mask for the time of the sleep,
+ *        as in ppoll(2); kept by address. NULL: the thread's mask as it is.
+ *
+ * For runtimes that block signals before a wait so that none can fall between
+ * their last look and the sleep. Per thread, until called again.
+ */
+TACHYON_API void tachyon_thread_sigmask(const void *mask);
+
+/* ---- the end, and facts ------------------------------------------------- */
+
+/**
+ * tachyon_bus_close() - end the bus
+ * @bus: the bus, or NULL
+ *
+ * All that was committed stays receivable by the peer, then it sees the end.
+ * Calls that wait in other threads return -ECANCELED. Leases stay readable
+ * until they are released. Descriptors are closed. May be called again.
+ */
+TACHYON_API void tachyon_bus_close(tachyon_bus *bus);
+
+/**
+ * tachyon_bus_free() - close, and free the handle
+ * @bus: the bus, or NULL; no other call may be using it
+ *
+ * With leases out, memory lives on until the last is released, and
+ * tachyon_bus_release() is the only call allowed after this one.
+ */
+TACHYON_API void tachyon_bus_free(tachyon_bus *bus);
+
+/**
+ * tachyon_bus_properties() - facts of the bus
+ * @bus: the bus
+ * @properties: filled in, as much as properties->struct_size has room for
+ *
+ * Return: 0, or -EINVAL (struct_size too small to be any version's), -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_bus_properties(tachyon_bus *bus, tachyon_properties *properties);
+
+/**
+ * tachyon_bus_stats() - counters of the bus
+ * @bus: the bus
+ * @stats: filled in, as much as stats->struct_size has room for
+ *
+ * Counters of what another thread is doing at the moment may lag behind.
+ *
+ * Return: 0, or -EINVAL (struct_size), -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_bus_stats(tachyon_bus *bus, tachyon_stats *stats);
+
+/* ---- for language runtimes ---------------------------------------------- */
+
+/*
+ * The few entry points that a dynamic language calls once per message. Their
+ * arguments are such that a foreign-function interface can pass them with no
+ * conversion table, and they never sleep (they may poll for some
+ * microseconds), so that an interpreter may keep its lock.
+ */
+
+/**
+ * tachyon_bus_try_send() - tachyon_bus_send() that does not wait
+ * @bus: the bus
+ * @data: payload
+ * @size: payload bytes
+ * @type_id: the caller's tag
+ *
+ * Return: as tachyon_bus_send() with timeout 0.
+ */
+TACHYON_API int tachyon_bus_try_send(tachyon_bus *bus, const void *data, uint32_t size, uint32_t type_id);
+
+/* Makes a language's own byte string out of a message; NULL: it failed. */
+typedef void *(*tachyon_make_bytes)(const char *data, ptrdiff_t size);
+
+/**
+ * tachyon_bus_recv_slot() - prepare tachyon_bus_try_recv_object()
+ * @bus: the bus
+ * @make: called with the payload of each message; for CPython,
+ *        PyBytes_FromStringAndSize
+ *
+ * Return: the address of four uint64_t that tachyon_bus_try_recv_object() sets:
+ * [0] 0 or a positive errno, [1] type_id, [2] payload bytes, [3] correlation
+ * id. Valid until tachyon_bus_free().
+ */
+TACHYON_API const uint64_t *tachyon_bus_recv_slot(tachyon_bus *bus, tachyon_make_bytes make);
+
+/**
+ * tachyon_bus_try_recv_object() - receive, make, release, in one call
+ * @bus: the bus, after tachyon_bus_recv_slot()
+ *
+ * Polls for a few microseconds at most.
+ *
+ * Return: what make() made of the message; the message is released, or, where
+ * make() gave NULL, is the next one again. Where there is no message: what
+ * make("", 0) made, and why in the first word of the slot.
+ */
+TACHYON_API void *tachyon_bus_try_recv_object(tachyon_bus *bus);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
