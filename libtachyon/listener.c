@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tachyon_listener_*, and the two ways to make a bus without keeping one.
+ *
+ * Who owns a path: whoever holds the flock on "PATH.lock". Only the owner may
+ * remove a socket at PATH, and only one that nobody listens on. The lock file
+ * is removed while it is held, so a lock counts only if its file is still the
+ * one at that name.
+ */
+#include "bus.h"
+#include "os.h"
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "../include/tachyon.h"
+
+/* Out of descriptors or memory: do not try again sooner than this. */
+#define BACKOFF_NS 100000000
+/* A connector looks for its listener this often at first, and this often at last. */
+#define CONNECT_RETRY_MIN_NS 500000
+#define CONNECT_RETRY_MAX_NS 20000000
+
+struct tachyon_listener {
+        struct handle handle;
+        struct settings settings;
+        struct sockaddr_un address;
+        char lock_path[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 8];
+        int lock;
+        int socket;
+        int poller; /* holds the socket and all pending handshakes' */
+        dev_t device; /* of our socket file, to recognise it when we remove it */
+        ino_t inode;
+        struct handshake *pending;
+        uint32_t n_pending;
+        uint32_t turn; /* where the next round begins, so that nobody starves */
+        int64_t backoff; /* no accept() before this time */
+        _Atomic bool closed;
+        _Atomic bool busy;
+};
+
+/* ---- the path ----------------------------------------------------------- */
+
+static int address_init(struct sockaddr_un *address, const char *path) {
+        size_t length = path ? strlen(path) : 0;
+
+        if (!length)
+                return fail(EINVAL, "the path is empty");
+        if (length >= sizeof(address->sun_path))
+                return fail(ENAMETOOLONG, "%s: %zu bytes; a socket's path has at most %zu", path, length,
+                            sizeof(address->sun_path) - 1);
+        *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        memcpy(address->sun_path, path, length);
+        return 0;
+}
+
+static int socket_create(int *fdp) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        if (fd < 0)
+                return fail(errno, "cannot make a socket: %s", strerror(errno));
+        *fdp = fd;
+        return 0;
+}
+
+/* 1: locked; 0: the file went away meanwhile, try again; or an error. */
+static int lock_try(int *fdp, const char *lock_path, const char *path) {
+        _cleanup_(closep) int fd = -1;
+        struct stat ours, there;
+
+        fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+        if (fd < 0)
+                return fail(errno, "%s: cannot open the lock file: %s", lock_path, strerror(errno));
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+                return errno == EWOULDBLOCK ? fail(EADDRINUSE, "%s: another listener is running there", path)
+                                            : fail(errno, "%s: cannot lock: %s", lock_path, strerror(errno));
+        if (fstat(fd, &ours) < 0 || stat(lock_path, &there) < 0 || ours.st_ino != there.st_ino ||
+            ours.st_dev != there.st_dev)
+                return 0;
+        *fdp = steal_fd(&fd);
+        return 1;
+}
+
+/* 0: nobody listens; or -EADDRINUSE. */
+static int check_socket_dead(const struct sockaddr_un *address) {
+        _cleanup_(closep) int fd = -1;
+        int r = socket_create(&fd);
+
+        if (r < 0)
+                return r;
+        if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno != ECONNREFUSED)
+                return fail(EADDRINUSE, "%s: a program that is not a tachyon listener uses this socket",
+                            address->sun_path);
+        return 0;
+}
+
+static int remove_dead_socket(const struct sockaddr_un *address) {
+        struct stat st;
+        int r;
+
+        if (lstat(address->sun_path, &st) < 0)
+                return errno == ENOENT ? 0 : fail(errno, "%s: %s", address->sun_path, strerror(errno));
+        if (!S_ISSOCK(st.st_mode))
+                return fail(EEXIST, "%s: there is something that is not a socket; remove it or use another path",
+                            address->sun_path);
+        r = check_socket_dead(address);
+        if (r < 0)
+                return r;
+        return unlink(address->sun_path) < 0 ? fail(errno, "%s: cannot remove the dead listener's socket: %s",
+                                                    address->sun_path, strerror(errno))
+                                             : 0;
+}
+
+static int listener_bind(struct tachyon_listener *listener) {
+        const char *path = listener->address.sun_path;
+        struct stat st;
+        int r;
+
+        r = remove_dead_socket(&listener->address);
+        if (r < 0)
+                return r;
+        r = socket_create(&listener->socket);
+        if (r < 0)
+                return r;
+        /* Before bind: there is no moment at which the path has other permissions, whatever the umask. */
+        if (fchmod(listener->socket, (mode_t)listener->settings.socket_mode) < 0 ||
+            bind(listener->socket, (const struct sockaddr *)&listener->address, sizeof(listener->address)) < 0)
+                return fail(errno, "%s: cannot bind: %s", path, strerror(errno));
+        if (lstat(path, &st) < 0)
+                return fail(errno, "%s: %s", path, strerror(errno));
+        listener->device = st.st_dev;
+        listener->inode = st.st_ino;
+        /* The umask took bits away that were asked for; what it cannot do is add any. */
+        if ((st.st_mode & 0777) != listener->settings.socket_mode &&
+            chmod(path, (mode_t)listener->settings.socket_mode) < 0)
+                return fail(errno, "%s: cannot set its permissions: %s", path, strerror(errno));
+        if (listen(listener->socket, SOMAXCONN) < 0)
+                return fail(errno, "%s: cannot listen: %s", path, strerror(errno));
+        return 0;
+}
+
+static void listener_unlink(struct tachyon_listener *listener) {
+        const char *path = listener->address.sun_path;
+        struct stat st;
+
+        if (listener->inode && lstat(path, &st) == 0 && st.st_ino == listener->inode &&
+            st.st_dev == listener->device)
+                unlink(path);
+        if (listener->lock >= 0)
+                unlink(listener->lock_path);
+}
+
+/* ---- life --------------------------------------------------------------- */
+
+static int listener_open(struct tachyon_listener *listener, const char *path, const tachyon_options *options) {
+        int r;
+
+        r = settings_init(&listener->settings, options);
+        if (r < 0)
+                return r;
+        r = address_init(&listener->address, path);
+        if (r < 0)
+                return r;
+        snprintf(listener->lock_path, sizeof(listener->lock_path), "%s.lock", path);
+        listener->pending = calloc(listener->settings.max_pending, sizeof(*listener->pending));
+        if (!listener->pending)
+                return fail(ENOMEM, "no memory for a listener");
+        do
+                r = lock_try(&listener->lock, listener->lock_path, path);
+        while (r == 0);
+        if (r < 0)
+                return r;
+        r = listener_bind(listener);
+        if (r < 0)
+                return r;
+        r = os_poller_create(&listener->poller);
+        return r < 0 ? r : os_poller_add(listener->poller, listener->socket);
+}
+
+TACHYON_API int tachyon_listener_create(tachyon_listener **listenerp, const char *path,
+                                        const tachyon_options *options) {
+        struct tachyon_listener *listener;
+        int r;
+
+        listener = calloc(1, sizeof(*listener));
+        if (!listener)
+                return fail(ENOMEM, "no memory for a listener");
+        listener->lock = listener->socket = listener->poller = -1;
+        handle_add(&listener->handle);
+        r = listener_open(listener, path, options);
+        if (r < 0) {
+                tachyon_listener_free(listener);
+                return r;
+        }
+        *listenerp = listener;
+        return 0;
+}
+
+static int listener_dead(struct tachyon_listener *listener) {
+        int dead = atomic_load(&listener->handle.dead);
+
+        switch (dead) {
+        case 0:
+                return 0;
+        case TACHYON_EFORK:
+                return fail(dead, "this listener belongs to the parent process");
+        default:
+                return fail(dead, "this listener has been closed");
+        }
+}
+
+TACHYON_API int tachyon_listener_fd(tachyon_listener *listener) {
+        int r = listener_dead(listener);
+
+        return r < 0 ? r : listener->poller;
+}
+
+TACHYON_API void tachyon_listener_close(tachyon_listener *listener) {
+        if (!listener || atomic_exchange(&listener->closed, true))
+                return;
+        if (atomic_load(&listener->handle.dead) != TACHYON_EFORK) {
+                handle_kill(&listener->handle, ECANCELED);
+                listener_unlink(listener);
+                /* Wakes an accept in another thread; wait until it has left. */
+                if (listener->socket >= 0)
+                        shutdown(listener->socket, SHUT_RDWR);
+                while (atomic_load(&listener->busy))
+                        sched_yield();
+        }
+        while (listener->n_pending)
+                handshake_destroy(&listener->pending[--listener->n_pending]);
+        closep(&listener->poller);
+        closep(&listener->socket);
+        closep(&listener->lock);
+}
+
+TACHYON_API void tachyon_listener_free(tachyon_listener *listener) {
+        if (!listener)
+                return;
+        tachyon_listener_close(listener);
+        handle_remove(&listener->handle);
+        free(listener->pending);
+        free(listener);
+}
+
+/* ---- accept ------------------------------------------------------------- */
+
+static void pending_remove(struct tachyon_listener *listener, uint32_t i) {
+        struct handshake *handshake = &listener->pending[i];
+
+        os_poller_remove(listener->poller, handshake->connection.socket);
+        handshake_destroy(handshake);
+        *handshake = listener->pending[--listener->n_pending];
+}
+
+static bool is_own_trouble(int error) {
+        return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS || error == ENOSPC;
+}
+
+/* Takes new connections in, as many as there is room for: 0, or our own trouble. */
+static int listener_take_in(struct tachyon_listener *listener, int64_t now) {
+        int64_t deadline = now + listener->settings.handshake_timeout_ns;
+
+        if (now < listener->backoff)
+                return 0;
+        while (listener->n_pending < listener->settings.max_pending) {
+                int fd = accept4(listener->socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+                if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+                        continue;
+                if (fd < 0 && is_own_trouble(errno)) {
+                        listener->backoff = now + BACKOFF_NS;
+                        return fail(errno, "%s: cannot accept: %s", listener->address.sun_path, strerror(errno));
+                }
+                if (fd < 0)
+                        return 0;
+                handshake_init(&listener->pending[listener->n_pending], fd, deadline);
+                if (os_poller_add(listener->poller, fd) < 0) {
+                        handshake_destroy(&listener->pending[listener->n_pending]);
+                        continue;
+                }
+                listener->n_pending++;
+        }
+        return 0;
+}
+
+/* 1: *connection is one; 0: none is ready; or our own trouble. */
+static int listener_advance(struct tachyon_listener *listener, struct connection *connection, int64_t now) {
+        for (uint32_t left = listener->n_pending; left && listener->n_pending; left--) {
+                uint32_t i = listener->turn++ % listener->n_pending;
+                struct handshake *handshake = &listener->pending[i];
+                int r = handshake_listener_step(handshake, &listener->settings);
+
+                if (r == 0 && now < handshake->deadline)
+                        continue;
+                if (r > 0) {
+                        os_poller_remove(listener->poller, handshake->connection.socket);
+                        *connection = handshake->connection;
+                        handshake->connection = (struct connection)CONNECTION_INIT;
+                }
+                pending_remove(listener, i);
+                if (r > 0 || is_own_trouble(-r))
+                        return r;
+        }
+        return 0;
+}
+
+/* When to look again even if nothing moves. */
+static int64_t listener_next_time(const struct tachyon_listener *listener, int64_t deadline, int64_t now) {
+        for (uint32_t i = 0; i < listener->n_pending; i++)
+                if (listener->pending[i].deadline < deadline)
+                        deadline = listener->pending[i].deadline;
+        return now < listener->backoff && listener->backoff < deadline ? listener->backoff : deadline;
+}
+
+static int listener_sleep(struct tachyon_listener *listener, int64_t deadline) {
+        int64_t now = now_ns(), until = listener_next_time(listener, deadline, now);
+        struct pollfd readable = { .fd = listener->poller, .events = POLLIN };
+        int r;
+
+        if (now < listener->backoff || listener->n_pending == listener->settings.max_pending)
+                /* The listening socket may be readable all the time: leave it out. */
+                os_poller_remove(listener->poller, listener->socket);
+        r = os_poll(&readable, 1, until);
+        os_poller_add(listener->poller, listener->socket);
+        if (r < 0)
+                return r;
+        return r == 0 && now_ns() >= deadline ? -ETIMEDOUT : 0;
+}
+
+static int listener_accept_connection(struct tachyon_listener *listener, struct connection *connection,
+                                      int64_t deadline) {
+        int64_t now;
+        int r;
+
+        for (;;) {
+                r = listener_dead(listener);
+                if (r < 0)
+                        return r;
+                now = now_ns();
+                r = listener_take_in(listener, now);
+                if (r == 0)
+                        r = listener_advance(listener, connection, now);
+                if (r != 0)
+                        return r < 0 ? r : 0;
+                r = listener_sleep(listener, deadline);
+                if (r < 0)
+                        return r;
+        }
+}
+
+static int listener_accept_busy(struct tachyon_listener *listener, struct tachyon_bus **busp, int64_t timeout_ns) {
+        struct connection connection = CONNECTION_INIT;
+        int r;
+
+        r = listener_accept_connection(listener, &connection, deadline_after(timeout_ns));
+        if (r < 0)
+                return r == -ETIMEDOUT && timeout_ns == 0 ? -EAGAIN : r;
+        r = bus_new(busp, &connection, &listener->settings);
+        if (r < 0)
+                connection_destroy(&connection);
+        return r;
+}
+
+TACHYON_API int tachyon_listener_accept(tachyon_listener *listener, tachyon_bus **busp, int64_t timeout_ns) {
+        int r = listener_dead(listener);
+
+        if (r < 0)
+                return r;
+        if (atomic_exchange(&listener->busy, true))
+                return fail(EBUSY, "%s: another thread is in accept already", listener->address.sun_path);
+        r = listener_dead(listener); /* closed between the look and the exchange? */
+        if (r == 0)
+                r = listener_accept_busy(listener, busp, timeout_ns);
+        atomic_store(&listener->busy, false);
+        return r;
+}
+
+/* ---- a bus without a listener ------------------------------------------- */
+
+TACHYON_API int tachyon_bus_listen(tachyon_bus **busp, const char *path, const tachyon_options *options,
+                                   int64_t timeout_ns) {
+        tachyon_listener *listener;
+        int r = tachyon_listener_create(&listener, path, options);
+
+        if (r < 0)
+                return r;
+        r = tachyon_listener_accept(listener, busp, timeout_ns);
+        if (r == -ETIMEDOUT || r == -EAGAIN)
+                fail(-r, "%s: nobody connected in time", path);
+        tachyon_listener_free(listener);
+        return r;
+}
+
+/* 1: connected; 0: no listener yet; or an error that waiting does not cure. */
+static int connect_try(int *fdp, const struct sockaddr_un *address) {
+        _cleanup_(closep) int fd = -1;
+        struct stat st;
+        int r = socket_create(&fd);
+
+        if (r < 0)
+                return r;
+        if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0) {
+                *fdp = steal_fd(&fd);
+                return 1;
+        }
+        switch (errno) {
+        case ECONNREFUSED:
+                if (lstat(address->sun_path, &st) == 0 && !S_ISSOCK(st.st_mode))
+                        return fail(ENOTSOCK, "%s: this is not a socket", address->sun_path);
+                return 0;
+        case ENOENT:
+        case EAGAIN:
+        case EINTR:
+                return 0;
+        default:
+                return fail(errno, "%s: cannot connect: %s", address->sun_path, strerror(errno));
+        }
+}
+
+static int connect_retrying(int *fdp, const struct sockaddr_un *address, int64_t deadline) {
+        int64_t pause = CONNECT_RETRY_MIN_NS, now;
+        int r;
+
+        while ((r = connect_try(fdp, address)) == 0) {
+                now = now_ns();
+                if (now >= deadline)
+                        return fail(ETIMEDOUT, "%s: no listener appeared in time", address->sun_path);
+                r = os_poll(NULL, 0, now + pause < deadline ? now + pause : deadline);
+                if (r < 0)
+                        return r;
+                pause = pause * 2 < CONNECT_RETRY_MAX_NS ? pause * 2 : CONNECT_RETRY_MAX_NS;
+        }
+        return r < 0 ? r : 0;
+}
+
+TACHYON_API int tachyon_bus_connect(tachyon_bus **busp, const char *path, const tachyon_options *options,
+                                    int64_t timeout_ns) {
+        struct connection connection = CONNECTION_INIT;
+        int64_t deadline = deadline_after(timeout_ns);
+        struct sockaddr_un address;
+        struct settings settings;
+        int r, fd = -1;
+
+        r = settings_init(&settings, options);
+        if (r < 0)
+                return r;
+        r = address_init(&address, path);
+        if (r < 0)
+                return r;
+        r = connect_retrying(&fd, &address, deadline);
+        if (r < 0)
+                return r == -ETIMEDOUT && timeout_ns == 0 ? -EAGAIN : r;
+        /* "Try" is about the listener's being there; talking to it takes a moment all the same. */
+        if (timeout_ns == 0)
+                deadline = now_ns() + settings.handshake_timeout_ns;
+        r = handshake_connect(&connection, fd, &settings, deadline, path);
+        if (r < 0)
+                return r;
+        r = bus_new(busp, &connection, &settings);
+        if (r < 0)
+                connection_destroy(&connection);
+        return r;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TACHYON_OS_H
+#define TACHYON_OS_H
+/* What differs by operating system; one os_*.c implements it. */
+#include "util.h"
+#include <poll.h>
+#include <sys/types.h>
+
+struct os_peer {
+        pid_t pid; /* 0: not visible from here (another PID namespace) */
+        uid_t uid;
+};
+
+/* An unlinked shared memory file of `size` bytes, allocated in full, close-on-exec. -ENOTSUP: no huge pages. */
+int os_memory_create(int *fdp, uint64_t size, bool huge);
+/* Nobody can resize it any more, nor, unless trusted, map it writable anew. */
+int os_memory_seal(int fd, bool trusted);
+/* Is this really such a memory of `size` bytes, sealed and allocated? Else -EPROTO with a detail. */
+int os_memory_check(int fd, uint64_t size, bool trusted);
+/* Shall lie on this NUMA node; before its pages are touched. */
+int os_memory_bind(void *address, uint64_t size, int node);
+/* Maps all pages of a range now. */
+void os_memory_populate(void *address, uint64_t size, bool writable);
+/* The range is not there in a forked child. */
+void os_memory_dontfork(void *address, uint64_t size);
+
+/* A barrier for all threads of all processes that registered; -ENOTSUP or what the kernel said. */
+bool os_barrier_register(void);
+int os_barrier(void);
+
+int os_peer_identity(int socket, struct os_peer *peer);
+/* A descriptor that is readable when the process at the other end is dead; -ENOTSUP. */
+int os_peer_watch(int socket, pid_t pid, int *fdp);
+
+/* ppoll with an absolute deadline and tachyon_thread_sigmask(): > 0, 0 at the deadline, or -errno. */
+int os_poll(struct pollfd *fds, size_t n_fds, int64_t deadline);
+
+/* One descriptor that is readable when one of several is. */
+int os_poller_create(int *fdp);
+int os_poller_add(int poller, int fd);
+void os_poller_remove(int poller, int fd);
+
+#endif

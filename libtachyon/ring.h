@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TACHYON_RING_H
+#define TACHYON_RING_H
+/*
+ * A lock-free ring for one producer and one consumer, on memory that is mapped
+ * twice back to back. No system call, no errno, no allocation: it runs as well
+ * in malloc'ed memory under a sanitizer or a model checker.
+ *
+ * The idea. There is no shared head index. A frame is published by ONE release
+ * store of its stamp, which is its own position (a 64-bit count of bytes ever
+ * written) with flags in the low bits. The consumer polls the stamp at its own
+ * cursor, and nothing else. So a small message costs one cache-line transfer.
+ *
+ * What must hold for that:
+ *  I1  The word at the consumer's cursor looks like the stamp expected there
+ *      if and only if a frame was published there. Memory starts zeroed, and a
+ *      stamp is never 0. Before it publishes a frame, the producer looks at the
+ *      word where the NEXT stamp will be; if stale bytes there happen to equal
+ *      that stamp, it first stores 0.
+ *  I2  So a ring is never filled to its last line: the next stamp's place must
+ *      be free too.
+ *  I3  read_position <= every lease still out, and cursor <= read_position +
+ *      capacity - one line. The producer writes below read_position + capacity
+ *      only.
+ *  I4  read_position only grows: every change is a compare-and-swap from the
+ *      value that the scan began with.
+ *
+ * Leases. `leases` has one word per line of the ring, private to the consumer's
+ * process: at a received frame's first line, its length in lines, with
+ * LEASE_OUT set until it is released. Releasing is one store there, from any
+ * thread and in any order. ring_advance() moves read_position over the released
+ * frames at the front.
+ *
+ * When is read_position published? At once, except where the released message
+ * was the newest and another one is already waiting: then the consumer will be
+ * back for it, and up to an eighth of the ring may be held back, so that a
+ * producer at a full ring is not fed line by line.
+ */
+#include "layout.h"
+#include "util.h"
+#include <string.h>
+
+#include "../include/tachyon.h"
+
+struct ring_producer {
+        unsigned char *ring;
+        uint64_t mask;          /* capacity - 1 */
+        uint64_t position;      /* of the next frame */
+        uint64_t limit;         /* up to where frames may reach, without another look at the peer */
+        uint64_t read_position; /* the consumer's, as last seen */
+        uint64_t reserved;      /* payload bytes reserved, + 1; 0 without reservation */
+        uint64_t messages;
+        uint64_t bytes;
+        const _Atomic uint64_t *peer_read_position;
+};
+
+#define LEASE_OUT (UINT32_C(1) << 31)
+
+struct ring_consumer {
+        const unsigned char *ring;
+        uint64_t mask;
+        _Atomic uint64_t cursor; /* of the next frame to look at; written by the receiving thread only */
+        uint64_t publish_at;     /* when the cursor reaches this, publish what is released */
+        uint64_t allowed_flags;
+        uint64_t messages;
+        uint64_t bytes;
+        _Atomic uint32_t *leases;
+        _Atomic uint64_t *read_position; /* ours, read by the peer */
+};
+
+void ring_producer_init(struct ring_producer *producer, void *ring, uint64_t capacity,
+                        const _Atomic uint64_t *peer_read_position, uint64_t position);
+void ring_consumer_init(struct ring_consumer *consumer, const void *ring, uint64_t capacity,
+                        _Atomic uint64_t *read_position, _Atomic uint32_t *leases, uint64_t allowed_flags,
+                        uint64_t position);
+
+/* 0 and a new limit, or -EPROTO where the peer's read_position is impossible. */
+int ring_refresh(struct ring_producer *producer);
+int ring_reserve(struct ring_producer *producer, void **datap, uint64_t size);
+int ring_commit(struct ring_producer *producer, uint64_t size, uint32_t type_id);
+void ring_cancel(struct ring_producer *producer);
+
+/* True where read_position moved. May be called from any thread. */
+bool ring_advance(struct ring_consumer *consumer);
+uint64_t ring_leases_out(const struct ring_consumer *consumer);
+
+static inline uint64_t ring_capacity(uint64_t mask) {
+        return mask + 1;
+}
+
+/* The largest payload: all but the spare line (I2) and the header's. */
+static inline uint64_t ring_max_size(uint64_t mask) {
+        uint64_t room = ring_capacity(mask) - 2 * FRAME_ALIGNMENT;
+
+        return room > UINT32_MAX ? UINT32_MAX : room;
+}
+
+static inline uint64_t frame_length(uint64_t size, uint64_t inline_size) {
+        return size <= inline_size ? FRAME_ALIGNMENT : FRAME_ALIGNMENT + align_up(size, FRAME_ALIGNMENT);
+}
+
+static inline uint64_t frame_data_offset(uint64_t size) {
+        return size <= FRAME_INLINE_SIZE ? FRAME_HEADER_SIZE : FRAME_ALIGNMENT;
+}
+
+/* Up to 48 bytes without a loop or a call: two or three overlapping moves. */
+static inline void copy_small(unsigned char *to, const unsigned char *from, uint64_t size) {
+        if (size >= 16) {
+                memcpy(to, from, 16);
+                if (size > 32)
+                        memcpy(to + 16, from + 16, 16);
+                memcpy(to + size - 16, from + size - 16, 16);
+        } else if (size >= 8) {
+                memcpy(to, from, 8);
+                memcpy(to + size - 8, from + size - 8, 8);
+        } else if (size >= 4) {
+                memcpy(to, from, 4);
+                memcpy(to + size - 4, from + size - 4, 4);
+        } else if (size) {
+                to[0] = from[0];
+                to[size / 2] = from[size / 2];
+                to[size - 1] = from[size - 1];
+        }
+}
+
+static inline struct frame *ring_frame(unsigned char *ring, uint64_t mask, uint64_t position) {
+        return (struct frame *)(void *)(ring + (position & mask));
+}
+
+static inline void ring_publish(struct ring_producer *producer, struct frame *frame, uint64_t length,
+                                uint64_t size, uint32_t type_id, uint64_t flags) {
+        uint64_t position = producer->position, next = position + length;
+        struct frame *ahead = ring_frame(producer->ring, producer->mask, next);
+
+        /*
+         * I1. Relaxed: the consumer looks at this word only after it has
+         * acquired our stamp below, which is stored after it.
+         */
+        if (unlikely((atomic_load_explicit(&ahead->stamp, memory_order_relaxed) ^ next) <= FRAME_FLAGS_MASK))
+                atomic_store_explicit(&ahead->stamp, 0, memory_order_relaxed);
+
+        atomic_store_explicit(&frame->size, (uint32_t)size, memory_order_relaxed);
+        atomic_store_explicit(&frame->type_id, type_id, memory_order_relaxed);
+        /*
+         * R1: size, type_id, payload and the look-ahead above are stored
+         * before the stamp is. Pairs with A1, the acquire load in ring_recv().
+         */
+        atomic_store_explicit(&frame->stamp, position | flags, memory_order_release);
+        producer->position = next;
+        producer->messages++;
+        producer->bytes += size;
+}
+
+/* 0, or -EAGAIN: no room as far as we know, too large, or a reservation is open. */
+static inline int ring_send(struct ring_producer *producer, const void *data, uint64_t size, uint32_t type_id) {
+        struct frame *frame = ring_frame(producer->ring, producer->mask, producer->position);
+        uint64_t room = producer->limit - producer->position;
+
+        if (likely(size <= FRAME_INLINE_SIZE)) {
+                if (unlikely(room < FRAME_ALIGNMENT))
+                        return -EAGAIN;
+                copy_small(frame->payload, data, size);
+                ring_publish(producer, frame, FRAME_ALIGNMENT, size, type_id, FRAME_VALID);
+                return 0;
+        }
+        if (unlikely(size > UINT32_MAX || frame_length(size, FRAME_INLINE_SIZE) > room))
+                return -EAGAIN;
+        memcpy((unsigned char *)frame + FRAME_ALIGNMENT, data, size);
+        ring_publish(producer, frame, frame_length(size, FRAME_INLINE_SIZE), size, type_id, FRAME_VALID);
+        return 0;
+}
+
+static inline bool stamp_is_at(uint64_t stamp, uint64_t position) {
+        return ((stamp ^ position) & ~(FRAME_FLAGS_MASK ^ FRAME_VALID)) == FRAME_VALID;
+}
+
+/* Is there a message at the cursor? Relaxed: whoever acts on it receives, with A1. */
+static inline bool ring_has_message(const struct ring_consumer *consumer) {
+        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
+        const struct frame *frame = (const void *)(consumer->ring + (cursor & consumer->mask));
+
+        return stamp_is_at(atomic_load_explicit(&frame->stamp, memory_order_relaxed), cursor);
+}
+
+/* 0; 1 and received, but ring_advance() is due; -EAGAIN; or -EPROTO. */
+static inline int ring_recv(struct ring_consumer *consumer, struct tachyon_message *message) {
+        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
+        const struct frame *frame = (const void *)(consumer->ring + (cursor & consumer->mask));
+        uint64_t stamp, size, flags, length, inline_size = FRAME_INLINE_SIZE, room;
+        uint32_t type_id;
+
+        /* A1: pairs with R1 in ring_publish(): from here on, the frame is whole. */
+        stamp = atomic_load_explicit(&frame->stamp, memory_order_acquire);
+        if (!stamp_is_at(stamp, cursor))
+                return -EAGAIN;
+
+        /* Loaded once; the peer may write them again at any moment. */
+        size = atomic_load_explicit(&frame->size, memory_order_relaxed);
+        type_id = atomic_load_explicit(&frame->type_id, memory_order_relaxed);
+        flags = stamp & FRAME_FLAGS_MASK;
+        if (unlikely(flags & FRAME_CORRELATED))
+                inline_size = FRAME_CORRELATED_INLINE_SIZE;
+        length = frame_length(size, inline_size);
+        /* I3. Relaxed: whatever a producer can have seen, this or an older value, allows no more. */
+        room = atomic_load_explicit(consumer->read_position, memory_order_relaxed) +
+               ring_capacity(consumer->mask) - FRAME_ALIGNMENT - cursor;
+        if (unlikely(length > room || (flags & ~consumer->allowed_flags)))
+                return -EPROTO;
+
+        message->data = (const unsigned char *)frame +
+                        (size <= inline_size ? FRAME_HEADER_SIZE + FRAME_INLINE_SIZE - inline_size : FRAME_ALIGNMENT);
+        message->size = size;
+        message->lease = cursor;
+        message->correlation_id = 0;
+        if (unlikely(flags & FRAME_CORRELATED))
+                memcpy(&message->correlation_id, frame->payload, sizeof(message->correlation_id));
+        message->type_id = type_id;
+        message->flags = 0;
+
+        atomic_store_explicit(&consumer->leases[(cursor & consumer->mask) / FRAME_ALIGNMENT],
+                              LEASE_OUT | (uint32_t)(length / FRAME_ALIGNMENT), memory_order_relaxed);
+        consumer->messages++;
+        consumer->bytes += size;
+        cursor += length;
+        /* R2: the lease is entered before the cursor covers it. Pairs with A2 in ring_advance(). */
+        atomic_store_explicit(&consumer->cursor, cursor, memory_order_release);
+        return cursor >= consumer->publish_at;
+}
+
+/* 0 and released; 1 and released, but ring_advance() is due; or -EINVAL: no such lease is out. */
+static inline int ring_release(struct ring_consumer *consumer, uint64_t lease) {
+        uint64_t read_position = atomic_load_explicit(consumer->read_position, memory_order_relaxed);
+        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
+        _Atomic uint32_t *slot = &consumer->leases[(lease & consumer->mask) / FRAME_ALIGNMENT];
+        uint32_t lines;
+
+        if (unlikely(lease - read_position >= cursor - read_position || lease % FRAME_ALIGNMENT))
+                return -EINVAL;
+        lines = atomic_load_explicit(slot, memory_order_relaxed);
+        if (unlikely(!(lines & LEASE_OUT)))
+                return -EINVAL;
+        lines &= ~LEASE_OUT;
+        /*
+         * R3: all that this thread read of the message, it read before. Pairs
+         * with A3 in ring_advance(), and through R4 with the producer's A4.
+         */
+        atomic_store_explicit(slot, lines, memory_order_release);
+        return lease + (uint64_t)lines * FRAME_ALIGNMENT != cursor || !ring_has_message(consumer);
+}
+
+#endif

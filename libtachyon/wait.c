@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* See wait.h for the protocol. */
+#include "wait.h"
+#include <sys/socket.h>
+
+void sleeper_init(struct sleeper *sleeper, int doorbell, _Atomic uint32_t *waiting, int64_t spin_ns, bool fixed) {
+        *sleeper = (struct sleeper){
+                .doorbell = doorbell,
+                .waiting = waiting,
+                .spin_ns = spin_ns,
+                .spin_max_ns = spin_ns,
+                .spin_fixed = fixed,
+        };
+}
+
+void waker_init(struct waker *waker, int doorbell, const _Atomic uint32_t *waiting) {
+        *waker = (struct waker){ .doorbell = doorbell, .waiting = waiting };
+}
+
+void sleeper_announce(struct sleeper *sleeper) {
+        do
+                sleeper->epoch++;
+        while (sleeper->epoch == 0 || sleeper->epoch == WAITING_CLOSED);
+        sleeper->sleeps++;
+        /*
+         * S1. Release: what was stored for the waker to read (space_target) is
+         * there before the epoch. The order against S3 is the caller's S2.
+         */
+        atomic_store_explicit(sleeper->waiting, sleeper->epoch, memory_order_release);
+}
+
+void sleeper_retire(struct sleeper *sleeper) {
+        /* Relaxed: seen late, it costs the waker one needless ring, which we count as ours. */
+        atomic_store_explicit(sleeper->waiting, 0, memory_order_relaxed);
+}
+
+int sleeper_take_rings(struct sleeper *sleeper) {
+        unsigned char bytes[64];
+        ssize_t n;
+
+        do
+                n = recv(sleeper->doorbell, bytes, sizeof(bytes), MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        if (n < 0 && errno == EAGAIN)
+                return 0;
+        if (n <= 0)
+                return -ECONNRESET;
+        for (ssize_t i = 0; i < n; i++)
+                if (bytes[i] != DOORBELL_RING)
+                        return fail(EPROTO, "the peer sent a byte that is no doorbell");
+        sleeper->rings += (uint64_t)n;
+        if (sleeper->rings > sleeper->sleeps)
+                return fail(EPROTO, "the peer rings more often than we slept");
+        return 0;
+}
+
+int waker_ring(struct waker *waker, uint32_t epoch) {
+        const unsigned char ring = DOORBELL_RING;
+        ssize_t n;
+
+        /* Relaxed: whoever swaps the epoch in rings, and nobody else does. */
+        if (atomic_exchange_explicit(&waker->rung, epoch, memory_order_relaxed) == epoch)
+                return 0;
+        atomic_fetch_add_explicit(&waker->rings, 1, memory_order_relaxed);
+        do
+                n = send(waker->doorbell, &ring, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+        /* A full socket is unread bytes: its owner is awake or about to be. */
+        return n < 0 && errno != EAGAIN && errno != ENOBUFS ? -ECONNRESET : 0;
+}
