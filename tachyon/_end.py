@@ -1,0 +1,185 @@
+"""End: what Bus is apart from sending and receiving: its handle, its end, and facts."""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from ctypes import byref, c_int, c_ubyte, c_uint64, c_void_p, cast, pythonapi, sizeof
+
+from tachyon._abi import MessageStruct, PropertiesStruct, StatsStruct
+from tachyon._library import failure, function
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+    from typing_extensions import Self
+
+    from tachyon._errors import TachyonError
+    from tachyon._facts import Properties, Stats
+
+_recv_slot = function("tachyon_bus_recv_slot")
+_arm = function("tachyon_bus_arm")
+_fds = function("tachyon_bus_fds")
+_close = function("tachyon_bus_close")
+_free = function("tachyon_bus_free")
+_get_properties = function("tachyon_bus_properties")
+_get_stats = function("tachyon_bus_stats")
+
+_MAKE_BYTES = cast(pythonapi["PyBytes_FromStringAndSize"], c_void_p)
+_OneMessage = MessageStruct * 1
+
+# What is still open at the exit of the interpreter is closed there, in good order.
+_open_ends: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def close_at_exit(end: Any) -> None:
+    _open_ends.add(end)
+
+
+@atexit.register
+def _close_open_ends() -> None:
+    for end in list(_open_ends):
+        end.close()
+
+
+class End:
+    """See Bus."""
+
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_handle",
+        "_message",
+        "_path",
+        "_properties",
+        "_recv_window",
+        "_send_window",
+        "_slot",
+        "_words",
+    )
+
+    _closed: bool
+    _handle: c_void_p
+
+    def __init__(self) -> None:
+        raise TypeError("use Bus.listen(path), Bus.connect(path) or Listener.accept()")
+
+    @classmethod
+    def _empty(cls) -> Self:
+        """A bus whose handle the C library fills in: it is freed whatever strikes next."""
+        bus = cls.__new__(cls)
+        bus._handle = c_void_p()
+        bus._closed = False
+        return bus
+
+    def _ready(self, path: str) -> Self:
+        """Prepare what the hot paths use, now that there is a handle."""
+        self._path = path
+        self._properties = PropertiesStruct()
+        self._properties.struct_size = sizeof(PropertiesStruct)
+        self._check(_get_properties(self._handle, self._properties), "read the properties of")
+        # [0] errno, [1] type_id, [2] size of what _try_recv has made. Memory of the bus.
+        slot = (c_uint64 * 4).from_address(_recv_slot(self._handle, _MAKE_BYTES))
+        self._slot = memoryview(slot).cast("B").cast("Q")
+        self._message = _OneMessage()
+        self._words = memoryview(self._message).cast("B").cast("Q")
+        # Types of views that start anywhere in a ring: they end within its second mapping.
+        self._recv_window = c_ubyte * self._properties.max_recv_size
+        self._send_window = c_ubyte * self._properties.max_send_size
+        close_at_exit(self)
+        return self
+
+    def fileno(self) -> int:
+        """The descriptor to sleep on after arm(): readable when there is something to receive.
+
+        Owned by the bus, valid until close(); never read from it.
+        """
+        data_fd = c_int()
+        self._check(_fds(self._handle, byref(data_fd), byref(c_int())), "watch")
+        return data_fd.value
+
+    def arm(self) -> bool:
+        """Ask for fileno() to become readable when something comes.
+
+        Returns True: armed, there is nothing to receive, go to sleep; False: receive first
+        (a message, or news of the peer's end), until WaitTimeoutError, and arm again.
+        """
+        status: int = _arm(self._handle)
+        if status < 0:
+            raise self._failure(status, "watch")
+        return status == 0
+
+    def close(self) -> None:
+        """End the bus in good order. May be called again, and from any thread.
+
+        The peer receives all that was sent, then sees the end. Waits in other threads raise
+        ClosedError. Leases stay readable until they are released; the memory goes with the
+        last of them and of the references to this bus.
+        """
+        self._closed = True
+        _close(self._handle)
+
+    def __del__(self) -> None:
+        # Frees nothing that a lease still needs; the last release does that.
+        handle = getattr(self, "_handle", None)
+        if handle:
+            _free(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether this side has closed the bus."""
+        return self._closed
+
+    @property
+    def path(self) -> str:
+        """The path that the two ends met on."""
+        return self._path
+
+    @property
+    def capacity(self) -> int:
+        """Size of the ring that we send through, bytes; a power of two."""
+        return self._properties.send_capacity
+
+    @property
+    def max_message_size(self) -> int:
+        """The largest message that we can send, bytes."""
+        return self._properties.max_send_size
+
+    def properties(self) -> Properties:
+        """Facts of the bus that do not change: sizes, the peer, what the kernel gave."""
+        from tachyon._facts import properties_from
+
+        return properties_from(self._properties)
+
+    def stats(self) -> Stats:
+        """Counters, since the bus was opened. Raises ForkError."""
+        from tachyon._facts import stats_from
+
+        struct = StatsStruct()
+        struct.struct_size = sizeof(StatsStruct)
+        self._check(_get_stats(self._handle, struct), "read the counters of")
+        return stats_from(struct)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<Bus {self._path!r} {state}>"
+
+    def _check(self, status: int, what: str) -> None:
+        if status:
+            raise self._failure(status, what)
+
+    def _failure(self, status: int, what: str) -> TachyonError:
+        return failure(status, what, self._path)
