@@ -80,6 +80,7 @@ static void bus_note_gone(struct tachyon_bus *bus) {
         int end = state == HALF_CLOSED ? TACHYON_ECLOSED : TACHYON_EPEERDEAD, none = 0;
 
         atomic_compare_exchange_strong(&bus->peer_end, &none, end);
+        atomic_store_explicit(&bus->handle.attention, 1, memory_order_relaxed);
 }
 
 /* Has the peer come to its end? To be asked BEFORE the last look at the ring. */
@@ -153,9 +154,14 @@ static inline bool bus_uses_fences(const struct tachyon_bus *bus) {
         return atomic_load_explicit(&bus->fences, memory_order_relaxed);
 }
 
+static void bus_use_fences(struct tachyon_bus *bus) {
+        atomic_store_explicit(&bus->fences, true, memory_order_relaxed);
+        atomic_store_explicit(&bus->handle.attention, 1, memory_order_relaxed);
+}
+
 /* After a publication: is the peer to be told? */
-static inline int bus_wake_data(struct tachyon_bus *bus) {
-        uint32_t epoch = waker_look(&bus->data_waker, bus_uses_fences(bus));
+static inline int bus_wake_data(struct tachyon_bus *bus, bool fence) {
+        uint32_t epoch = waker_look(&bus->data_waker, fence);
 
         return likely(!epoch) ? 0 : bus_ring(bus, &bus->data_waker, epoch);
 }
@@ -183,7 +189,7 @@ static void bus_barrier(struct tachyon_bus *bus) {
         }
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&bus->peer->requests, memory_order_relaxed) & REQUEST_FENCES)
-                atomic_store_explicit(&bus->fences, true, memory_order_relaxed);
+                bus_use_fences(bus);
 }
 
 static int64_t bus_bounded(struct tachyon_bus *bus, int64_t deadline) {
@@ -474,26 +480,30 @@ static int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeou
 
 /* ---- sending ------------------------------------------------------------ */
 
-static inline bool bus_may_send(const struct tachyon_bus *bus) {
-        return likely(!(atomic_load_explicit(&bus->handle.dead, memory_order_relaxed) |
-                        atomic_load_explicit(&bus->peer_end, memory_order_relaxed)));
+/* Alive, as far as we know: what else there is to heed, the slow path does. */
+static bool bus_may_send(const struct tachyon_bus *bus) {
+        return !bus_dead(bus) && !atomic_load_explicit(&bus->peer_end, memory_order_relaxed);
 }
 
 static __attribute__((__noinline__)) int bus_send_slow(struct tachyon_bus *bus, const void *data, size_t size,
                                                        uint32_t type_id, int64_t timeout_ns) {
-        int r = bus_check_size(bus, size);
+        int r;
 
+        if (bus_may_send(bus) && ring_send(&bus->out, data, size, type_id) == 0)
+                return bus_wake_data(bus, bus_uses_fences(bus));
+        r = bus_check_size(bus, size);
         if (r == 0)
                 r = bus_await_room(bus, size, timeout_ns);
         if (r == 0)
                 r = ring_send(&bus->out, data, size, type_id);
-        return r < 0 ? r : bus_wake_data(bus);
+        return r < 0 ? r : bus_wake_data(bus, bus_uses_fences(bus));
 }
 
 TACHYON_API int tachyon_bus_send(tachyon_bus *bus, const void *data, size_t size, uint32_t type_id,
                                  int64_t timeout_ns) {
-        if (bus_may_send(bus) && likely(ring_send(&bus->out, data, size, type_id) == 0))
-                return bus_wake_data(bus);
+        if (likely(!atomic_load_explicit(&bus->handle.attention, memory_order_relaxed)) &&
+            likely(ring_send_small(&bus->out, data, size, type_id)))
+                return bus_wake_data(bus, false); /* with fences, `attention` is set */
         return bus_send_slow(bus, data, size, type_id, timeout_ns);
 }
 
@@ -504,7 +514,7 @@ TACHYON_API int tachyon_bus_try_send(tachyon_bus *bus, const void *data, uint32_
 TACHYON_API int tachyon_bus_reserve(tachyon_bus *bus, void **datap, size_t size, int64_t timeout_ns) {
         int r;
 
-        if (bus_may_send(bus) && likely(ring_reserve(&bus->out, datap, size) == 0))
+        if (bus_may_send(bus) && ring_reserve(&bus->out, datap, size) == 0)
                 return 0;
         r = bus_check_size(bus, size);
         if (r == 0)
@@ -521,7 +531,7 @@ TACHYON_API int tachyon_bus_commit(tachyon_bus *bus, size_t size, uint32_t type_
                 return bus->out.reserved ? fail(EINVAL, "%zu bytes is more than was reserved, %llu", size,
                                                 (unsigned long long)(bus->out.reserved - 1))
                                          : fail(EINVAL, "nothing is reserved");
-        return bus_wake_data(bus);
+        return bus_wake_data(bus, bus_uses_fences(bus));
 }
 
 TACHYON_API int tachyon_bus_cancel(tachyon_bus *bus) {
@@ -541,44 +551,40 @@ TACHYON_API int tachyon_bus_wait_space(tachyon_bus *bus, size_t size, int64_t ti
 
 /* ---- receiving ---------------------------------------------------------- */
 
-static __attribute__((__noinline__)) int bus_recv_due(struct tachyon_bus *bus, int r) {
+/* 0, -EAGAIN, or -EPROTO, which ends the bus. */
+static __attribute__((__noinline__)) int bus_take(struct tachyon_bus *bus, tachyon_message *message) {
+        int r = ring_recv(&bus->in, message);
+
         if (r > 0) {
-                bus->in.publish_at = atomic_load_explicit(&bus->in.cursor, memory_order_relaxed) +
-                                     ring_capacity(bus->in.mask) / 8;
                 bus_publish_released(bus);
+                ring_checkpoint(&bus->in);
                 return 0;
         }
         if (r == -EPROTO) {
                 fail(EPROTO, "the peer wrote a frame that cannot be");
-                bus_break(bus);
+                return bus_break(bus);
         }
         return r;
-}
-
-/* 0, -EAGAIN, or -EPROTO. */
-static inline int bus_take(struct tachyon_bus *bus, tachyon_message *message) {
-        int r = ring_recv(&bus->in, message);
-
-        return likely(r == 0) || r == -EAGAIN ? r : bus_recv_due(bus, r);
-}
-
-static __attribute__((__noinline__)) int bus_recv_slow(struct tachyon_bus *bus, tachyon_message *message,
-                                                       int64_t timeout_ns) {
-        int r = bus_await_data(bus, timeout_ns);
-
-        return r < 0 ? r : bus_take(bus, message);
 }
 
 static inline bool bus_may_recv(const struct tachyon_bus *bus) {
         return likely(!atomic_load_explicit(&bus->handle.dead, memory_order_relaxed));
 }
 
-TACHYON_API int tachyon_bus_recv(tachyon_bus *bus, tachyon_message *message, int64_t timeout_ns) {
-        int r = -EAGAIN;
+static __attribute__((__noinline__)) int bus_recv_slow(struct tachyon_bus *bus, tachyon_message *message,
+                                                       int64_t timeout_ns) {
+        int r = bus_may_recv(bus) ? bus_take(bus, message) : -EAGAIN;
 
-        if (bus_may_recv(bus))
-                r = bus_take(bus, message);
-        return likely(r != -EAGAIN) ? r : bus_recv_slow(bus, message, timeout_ns);
+        if (r != -EAGAIN)
+                return r;
+        r = bus_await_data(bus, timeout_ns);
+        return r < 0 ? r : bus_take(bus, message);
+}
+
+TACHYON_API int tachyon_bus_recv(tachyon_bus *bus, tachyon_message *message, int64_t timeout_ns) {
+        if (bus_may_recv(bus) && likely(ring_recv_small(&bus->in, message)))
+                return 0;
+        return bus_recv_slow(bus, message, timeout_ns);
 }
 
 TACHYON_API int tachyon_bus_recv_batch(tachyon_bus *bus, tachyon_message *messages, size_t max,
@@ -591,7 +597,8 @@ TACHYON_API int tachyon_bus_recv_batch(tachyon_bus *bus, tachyon_message *messag
         r = tachyon_bus_recv(bus, messages, timeout_ns);
         if (r < 0)
                 return r;
-        while (count < max && count < INT32_MAX && bus_take(bus, &messages[count]) == 0)
+        while (count < max && count < INT32_MAX &&
+               (ring_recv_small(&bus->in, &messages[count]) || bus_take(bus, &messages[count]) == 0))
                 count++;
         return (int)count;
 }
@@ -632,18 +639,25 @@ static int bus_release_dead(struct tachyon_bus *bus, uint64_t lease) {
         return 0;
 }
 
-TACHYON_API int tachyon_bus_release(tachyon_bus *bus, uint64_t lease) {
+static __attribute__((__noinline__)) int bus_release_slow(struct tachyon_bus *bus, uint64_t lease) {
         int r;
 
-        if (unlikely(bus_dead(bus)))
+        if (bus_dead(bus))
                 return bus_release_dead(bus, lease);
         r = ring_release(&bus->in, lease);
-        if (unlikely(r < 0))
+        if (r < 0)
                 return bus_release_error(bus, lease);
         /* Held back for now (see ring.h), unless the peer is seen to wait for it. */
-        if (r > 0 || unlikely(atomic_load_explicit(&bus->peer->space_waiting, memory_order_relaxed)))
+        if (r > 0 || atomic_load_explicit(&bus->peer->space_waiting, memory_order_relaxed))
                 bus_publish_released(bus);
         return 0;
+}
+
+TACHYON_API int tachyon_bus_release(tachyon_bus *bus, uint64_t lease) {
+        if (bus_may_recv(bus) && likely(!atomic_load_explicit(&bus->peer->space_waiting, memory_order_relaxed)) &&
+            likely(ring_release_newest(&bus->in, lease)))
+                return 0;
+        return bus_release_slow(bus, lease);
 }
 
 TACHYON_API int tachyon_bus_release_batch(tachyon_bus *bus, const tachyon_message *messages, size_t count) {
@@ -718,11 +732,17 @@ TACHYON_API const uint64_t *tachyon_bus_recv_slot(tachyon_bus *bus, tachyon_make
 }
 
 static int bus_recv_soon(struct tachyon_bus *bus, tachyon_message *message) {
-        int r = -EAGAIN, polls = bus->settings.spin_ns ? OBJECT_POLLS : 1;
+        int r, polls = bus->settings.spin_ns ? OBJECT_POLLS : 1;
 
-        while (bus_may_recv(bus) && polls-- && (r = bus_take(bus, message)) == -EAGAIN)
+        for (; bus_may_recv(bus) && polls; polls--) {
+                if (likely(ring_recv_small(&bus->in, message)))
+                        return 0;
+                r = bus_take(bus, message);
+                if (r != -EAGAIN)
+                        return r;
                 cpu_relax();
-        return likely(r != -EAGAIN) ? r : bus_recv_slow(bus, message, 0);
+        }
+        return bus_recv_slow(bus, message, 0);
 }
 
 /* The object could not be made: the message is the next one again. */
@@ -818,7 +838,8 @@ static void bus_init(struct tachyon_bus *bus, struct connection *connection, con
         bus->settings = *settings;
         bus->control = ours->control;
         bus->peer = theirs->control;
-        atomic_init(&bus->fences, !connection->membarrier);
+        if (!connection->membarrier)
+                bus_use_fences(bus);
         ring_producer_init(&bus->out, ours->ring, ours->capacity, &bus->peer->read_position, 0);
         ring_consumer_init(&bus->in, theirs->ring, theirs->capacity, &bus->control->read_position,
                            bus->in.leases, FRAME_VALID, 0);

@@ -16,7 +16,8 @@ int bus_new(struct tachyon_bus **busp, struct connection *connection, const stru
  */
 struct handle {
         struct handle *previous, *next;
-        _Atomic int dead; /* 0, or why every call must fail: a positive errno */
+        _Atomic int dead;      /* 0, or why every call must fail: a positive errno */
+        _Atomic int attention; /* not 0: sending has more to look at than the ring; set with `dead` */
 };
 
 void handle_add(struct handle *handle);

@@ -18,8 +18,10 @@ static void in_parent(void) {
 }
 
 static void in_child(void) {
-        for (struct handle *handle = first; handle; handle = handle->next)
+        for (struct handle *handle = first; handle; handle = handle->next) {
                 atomic_store_explicit(&handle->dead, TACHYON_EFORK, memory_order_relaxed);
+                atomic_store_explicit(&handle->attention, 1, memory_order_relaxed);
+        }
         first = NULL;
         pthread_mutex_unlock(&lock);
 }
@@ -58,5 +60,6 @@ void handle_remove(struct handle *handle) {
 bool handle_kill(struct handle *handle, int error) {
         int alive = 0;
 
+        atomic_store_explicit(&handle->attention, 1, memory_order_relaxed);
         return atomic_compare_exchange_strong(&handle->dead, &alive, error);
 }

@@ -27,6 +27,18 @@ void ring_consumer_init(struct ring_consumer *consumer, const void *ring, uint64
                 .read_position = read_position,
         };
         atomic_store_explicit(read_position, position, memory_order_relaxed);
+        ring_checkpoint(consumer);
+}
+
+void ring_checkpoint(struct ring_consumer *consumer) {
+        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
+        uint64_t limit = atomic_load_explicit(consumer->read_position, memory_order_relaxed) +
+                         ring_capacity(consumer->mask) - FRAME_ALIGNMENT;
+
+        if (cursor >= consumer->publish_at)
+                consumer->publish_at = cursor + ring_capacity(consumer->mask) / 8;
+        /* All positions here are multiples of a line, so a one-line frame that begins below ends within. */
+        consumer->checkpoint = limit < consumer->publish_at ? limit : consumer->publish_at;
 }
 
 static void ring_set_limit(struct ring_producer *producer) {
@@ -63,16 +75,17 @@ int ring_reserve(struct ring_producer *producer, void **datap, uint64_t size) {
 }
 
 int ring_commit(struct ring_producer *producer, uint64_t size, uint32_t type_id) {
-        struct frame *frame = ring_frame(producer->ring, producer->mask, producer->position);
+        unsigned char *frame = producer->ring + (producer->position & producer->mask);
         uint64_t reserved = producer->reserved - 1;
 
         if (!producer->reserved || size > reserved)
                 return -EINVAL;
         /* Became small: its bytes belong into the header's line. */
         if (size <= FRAME_INLINE_SIZE && reserved > FRAME_INLINE_SIZE)
-                memcpy(frame->payload, (unsigned char *)frame + FRAME_ALIGNMENT, size);
+                memcpy(frame + FRAME_HEADER_SIZE, frame + FRAME_ALIGNMENT, size);
         ring_cancel(producer);
-        ring_publish(producer, frame, frame_length(size, FRAME_INLINE_SIZE), size, type_id, FRAME_VALID);
+        ring_publish(producer, producer->ring, producer->mask, producer->position,
+                     frame_length(size, FRAME_INLINE_SIZE), size, type_id, FRAME_VALID);
         return 0;
 }
 

@@ -61,6 +61,7 @@ struct ring_consumer {
         uint64_t mask;
         _Atomic uint64_t cursor; /* of the next frame to look at; written by the receiving thread only */
         uint64_t publish_at;     /* when the cursor reaches this, publish what is released */
+        uint64_t checkpoint;     /* up to here, frames are known to obey I3 and nothing is to be published */
         uint64_t allowed_flags;
         uint64_t messages;
         uint64_t bytes;
@@ -80,6 +81,8 @@ int ring_reserve(struct ring_producer *producer, void **datap, uint64_t size);
 int ring_commit(struct ring_producer *producer, uint64_t size, uint32_t type_id);
 void ring_cancel(struct ring_producer *producer);
 
+/* Until when ring_recv_small() needs no check; the receiving thread's, after each ring_recv() that asks. */
+void ring_checkpoint(struct ring_consumer *consumer);
 /* True where read_position moved. May be called from any thread. */
 bool ring_advance(struct ring_consumer *consumer);
 uint64_t ring_leases_out(const struct ring_consumer *consumer);
@@ -127,16 +130,18 @@ static inline struct frame *ring_frame(unsigned char *ring, uint64_t mask, uint6
         return (struct frame *)(void *)(ring + (position & mask));
 }
 
-static inline void ring_publish(struct ring_producer *producer, struct frame *frame, uint64_t length,
-                                uint64_t size, uint32_t type_id, uint64_t flags) {
-        uint64_t position = producer->position, next = position + length;
-        struct frame *ahead = ring_frame(producer->ring, producer->mask, next);
+static inline void ring_publish(struct ring_producer *producer, unsigned char *ring, uint64_t mask,
+                                uint64_t position, uint64_t length, uint64_t size, uint32_t type_id,
+                                uint64_t flags) {
+        struct frame *frame = ring_frame(ring, mask, position);
+        struct frame *ahead = ring_frame(ring, mask, position + length);
 
         /*
          * I1. Relaxed: the consumer looks at this word only after it has
          * acquired our stamp below, which is stored after it.
          */
-        if (unlikely((atomic_load_explicit(&ahead->stamp, memory_order_relaxed) ^ next) <= FRAME_FLAGS_MASK))
+        if (unlikely((atomic_load_explicit(&ahead->stamp, memory_order_relaxed) ^ (position + length)) <=
+                     FRAME_FLAGS_MASK))
                 atomic_store_explicit(&ahead->stamp, 0, memory_order_relaxed);
 
         atomic_store_explicit(&frame->size, (uint32_t)size, memory_order_relaxed);
@@ -146,27 +151,37 @@ static inline void ring_publish(struct ring_producer *producer, struct frame *fr
          * before the stamp is. Pairs with A1, the acquire load in ring_recv().
          */
         atomic_store_explicit(&frame->stamp, position | flags, memory_order_release);
-        producer->position = next;
+        producer->position = position + length;
         producer->messages++;
         producer->bytes += size;
 }
 
+/* The hot case: up to 48 bytes. False: too large, no room as far as we know, or a reservation is open. */
+static inline bool ring_send_small(struct ring_producer *producer, const void *data, uint64_t size,
+                                   uint32_t type_id) {
+        /* Copies, as the stores of the payload might alias the originals. */
+        unsigned char *ring = producer->ring;
+        uint64_t mask = producer->mask, position = producer->position;
+
+        if (unlikely(size > FRAME_INLINE_SIZE || position == producer->limit))
+                return false;
+        copy_small(ring_frame(ring, mask, position)->payload, data, size);
+        ring_publish(producer, ring, mask, position, FRAME_ALIGNMENT, size, type_id, FRAME_VALID);
+        return true;
+}
+
 /* 0, or -EAGAIN: no room as far as we know, too large, or a reservation is open. */
 static inline int ring_send(struct ring_producer *producer, const void *data, uint64_t size, uint32_t type_id) {
-        struct frame *frame = ring_frame(producer->ring, producer->mask, producer->position);
-        uint64_t room = producer->limit - producer->position;
+        unsigned char *ring = producer->ring;
+        uint64_t mask = producer->mask, position = producer->position;
+        uint64_t length = frame_length(size, FRAME_INLINE_SIZE);
 
-        if (likely(size <= FRAME_INLINE_SIZE)) {
-                if (unlikely(room < FRAME_ALIGNMENT))
-                        return -EAGAIN;
-                copy_small(frame->payload, data, size);
-                ring_publish(producer, frame, FRAME_ALIGNMENT, size, type_id, FRAME_VALID);
+        if (ring_send_small(producer, data, size, type_id))
                 return 0;
-        }
-        if (unlikely(size > UINT32_MAX || frame_length(size, FRAME_INLINE_SIZE) > room))
+        if (size > UINT32_MAX || length > producer->limit - position)
                 return -EAGAIN;
-        memcpy((unsigned char *)frame + FRAME_ALIGNMENT, data, size);
-        ring_publish(producer, frame, frame_length(size, FRAME_INLINE_SIZE), size, type_id, FRAME_VALID);
+        memcpy(ring + (position & mask) + FRAME_ALIGNMENT, data, size);
+        ring_publish(producer, ring, mask, position, length, size, type_id, FRAME_VALID);
         return 0;
 }
 
@@ -182,7 +197,40 @@ static inline bool ring_has_message(const struct ring_consumer *consumer) {
         return stamp_is_at(atomic_load_explicit(&frame->stamp, memory_order_relaxed), cursor);
 }
 
-/* 0; 1 and received, but ring_advance() is due; -EAGAIN; or -EPROTO. */
+/* What receiving stores, whatever the frame. */
+static inline void ring_take(struct ring_consumer *consumer, uint64_t line, uint64_t cursor, uint64_t length,
+                             uint64_t size) {
+        atomic_store_explicit(&consumer->leases[line],
+                              LEASE_OUT | (uint32_t)(length / FRAME_ALIGNMENT), memory_order_relaxed);
+        consumer->messages++;
+        consumer->bytes += size;
+        /* R2: the lease is entered before the cursor covers it. Pairs with A2 in ring_advance(). */
+        atomic_store_explicit(&consumer->cursor, cursor + length, memory_order_release);
+}
+
+/* The hot case: a frame of one line, without flags, before the checkpoint. False: see ring_recv(). */
+static inline bool ring_recv_small(struct ring_consumer *consumer, struct tachyon_message *message) {
+        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed), size;
+        uint64_t offset = cursor & consumer->mask; /* once: the stores below might alias the mask */
+        const struct frame *frame = (const void *)(consumer->ring + offset);
+
+        /* A1: as in ring_recv(). */
+        if (atomic_load_explicit(&frame->stamp, memory_order_acquire) - FRAME_VALID != cursor)
+                return false;
+        size = atomic_load_explicit(&frame->size, memory_order_relaxed);
+        if (unlikely(size > FRAME_INLINE_SIZE || cursor >= consumer->checkpoint))
+                return false;
+        message->data = frame->payload;
+        message->size = size;
+        message->lease = cursor;
+        message->correlation_id = 0;
+        message->type_id = atomic_load_explicit(&frame->type_id, memory_order_relaxed);
+        message->flags = 0;
+        ring_take(consumer, offset / FRAME_ALIGNMENT, cursor, FRAME_ALIGNMENT, size);
+        return true;
+}
+
+/* 0; 1 and received, but ring_advance() and ring_checkpoint() are due; -EAGAIN; or -EPROTO. */
 static inline int ring_recv(struct ring_consumer *consumer, struct tachyon_message *message) {
         uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
         const struct frame *frame = (const void *)(consumer->ring + (cursor & consumer->mask));
@@ -217,14 +265,26 @@ static inline int ring_recv(struct ring_consumer *consumer, struct tachyon_messa
         message->type_id = type_id;
         message->flags = 0;
 
-        atomic_store_explicit(&consumer->leases[(cursor & consumer->mask) / FRAME_ALIGNMENT],
-                              LEASE_OUT | (uint32_t)(length / FRAME_ALIGNMENT), memory_order_relaxed);
-        consumer->messages++;
-        consumer->bytes += size;
-        cursor += length;
-        /* R2: the lease is entered before the cursor covers it. Pairs with A2 in ring_advance(). */
-        atomic_store_explicit(&consumer->cursor, cursor, memory_order_release);
-        return cursor >= consumer->publish_at;
+        ring_take(consumer, (cursor & consumer->mask) / FRAME_ALIGNMENT, cursor, length, size);
+        return cursor + length >= consumer->checkpoint;
+}
+
+/*
+ * The hot case: the newest message, of one line, with another one waiting.
+ * False: see ring_release(). That it is the newest makes it a valid lease.
+ */
+static inline bool ring_release_newest(struct ring_consumer *consumer, uint64_t lease) {
+        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed), mask = consumer->mask;
+        const struct frame *next = (const void *)(consumer->ring + (cursor & mask));
+        _Atomic uint32_t *slot = &consumer->leases[(lease & mask) / FRAME_ALIGNMENT];
+
+        if (unlikely(lease + FRAME_ALIGNMENT != cursor ||
+                     atomic_load_explicit(slot, memory_order_relaxed) != (LEASE_OUT | 1) ||
+                     atomic_load_explicit(&next->stamp, memory_order_relaxed) != (cursor | FRAME_VALID)))
+                return false;
+        /* R3: as in ring_release(). */
+        atomic_store_explicit(slot, 1, memory_order_release);
+        return true;
 }
 
 /* 0 and released; 1 and released, but ring_advance() is due; or -EINVAL: no such lease is out. */
