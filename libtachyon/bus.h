@@ -1,28 +1,88 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef TACHYON_BUS_H
 #define TACHYON_BUS_H
-/* A bus made of a finished handshake, for listener.c; and what a fork does to handles. */
-#include "handshake.h"
-#include <stdatomic.h>
-
-struct tachyon_bus;
-
-/* Takes over the connection where it returns 0. */
-int bus_new(struct tachyon_bus **busp, struct connection *connection, const struct settings *settings);
-
 /*
- * Every handle is on one list, so that a forked child can be told: its `dead`
- * word becomes TACHYON_EFORK there.
+ * A bus: the one place where ring, halves and waiting meet. bus.c has the trip
+ * of a message, bus_wait.c all that happens when there is nothing to receive or
+ * no room to send, bus_life.c the beginning, the end, and facts.
+ *
+ * Who touches what: `out` belongs to the sending thread, `in` to the receiving
+ * thread but for its atomics, which releasing threads use. `users` counts
+ * threads that may be using descriptors, so that close() can wait for them.
  */
-struct handle {
-        struct handle *previous, *next;
-        _Atomic int dead;      /* 0, or why every call must fail: a positive errno */
-        _Atomic int attention; /* not 0: sending has more to look at than the ring; set with `dead` */
+#include "handle.h"
+#include "handshake.h"
+#include "ring.h"
+#include "wait.h"
+
+#include "../include/tachyon.h"
+
+struct tachyon_bus {
+        /* Read by every call, written at the end only. */
+        alignas(TACHYON_SEPARATION) struct handle handle;
+        _Atomic int peer_end; /* 0, TACHYON_ECLOSED or TACHYON_EPEERDEAD */
+        _Atomic bool fences;  /* senders must use them */
+        struct half_control *control;
+        const struct half_control *peer;
+
+        alignas(TACHYON_SEPARATION) struct ring_producer out;
+        struct waker data_waker;
+        struct sleeper space_sleeper;
+
+        alignas(TACHYON_SEPARATION) struct ring_consumer in;
+        struct waker space_waker;
+        struct sleeper data_sleeper;
+        int64_t next_probe;
+        uint64_t slot[4];
+        tachyon_make_bytes make;
+
+        alignas(TACHYON_SEPARATION) _Atomic int users;
+        _Atomic bool closed;
+        _Atomic bool barrier_lost;
+        _Atomic uint64_t orphans; /* leases that outlived tachyon_bus_free() */
+        struct connection connection;
+        struct settings settings;
 };
 
-void handle_add(struct handle *handle);
-void handle_remove(struct handle *handle);
-/* Sets `dead`, unless it is set already; true where this call did it. */
-bool handle_kill(struct handle *handle, int error);
+/* bus_life.c. bus_new() takes over the connection where it returns 0. */
+int bus_new(struct tachyon_bus **busp, struct connection *connection, const struct settings *settings);
+void bus_destroy(struct tachyon_bus *bus);
+
+/* Set a detail, and give the negative errno back. */
+int bus_explain_death(int error);
+int bus_explain_end(int end);
+/* The peer broke the protocol: over, for every thread. -EPROTO. */
+int bus_break(struct tachyon_bus *bus);
+/* The socket is at its end, or the process is dead: takes down which end it was. */
+void bus_note_gone(struct tachyon_bus *bus);
+/* 0, TACHYON_ECLOSED or TACHYON_EPEERDEAD. To be asked BEFORE the last look at the ring. */
+int bus_peer_end(struct tachyon_bus *bus);
+/* Between enter (0, or why not) and leave (gives result back), descriptors stay open. */
+int bus_enter(struct tachyon_bus *bus);
+int bus_leave(struct tachyon_bus *bus, int result);
+/* bus_wait.c. Wakes the peer, once for each epoch: 0, or the peer's end. */
+int bus_ring(struct tachyon_bus *bus, struct waker *waker, uint32_t epoch);
+void bus_use_fences(struct tachyon_bus *bus);
+/* Moves read_position over what is released, for the peer to use. */
+void bus_publish_released(struct tachyon_bus *bus);
+/* 0: there is a message; or an error, -EAGAIN where timeout_ns is 0. */
+int bus_await_data(struct tachyon_bus *bus, int64_t timeout_ns);
+/* 0: a message of this size fits; or an error, -EMSGSIZE and -EAGAIN among them. */
+int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns);
+
+static inline int bus_dead(const struct tachyon_bus *bus) {
+        return atomic_load_explicit(&bus->handle.dead, memory_order_acquire);
+}
+
+static inline bool bus_uses_fences(const struct tachyon_bus *bus) {
+        return atomic_load_explicit(&bus->fences, memory_order_relaxed);
+}
+
+/* After a publication: is the peer to be told? */
+static inline int bus_wake_data(struct tachyon_bus *bus, bool fence) {
+        uint32_t epoch = waker_look(&bus->data_waker, fence);
+
+        return likely(!epoch) ? 0 : bus_ring(bus, &bus->data_waker, epoch);
+}
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The list of living handles, so that a forked child's copies can be made dead. */
-#include "bus.h"
+#include "handle.h"
 #include <pthread.h>
-#include <stdatomic.h>
+#include <stddef.h>
 
 #include "../include/tachyon.h"
 

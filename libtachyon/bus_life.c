@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/* The beginning of a bus, its end, and facts about it. */
+#include "bus.h"
+#include <sched.h>
+#include <sys/socket.h>
+
+/* ---- the end ------------------------------------------------------------ */
+
+int bus_explain_death(int error) {
+        switch (error) {
+        case ECANCELED:
+                return fail(error, "this bus has been closed");
+        case TACHYON_EFORK:
+                return fail(error, "this bus belongs to the parent process; make a new one after the fork");
+        default:
+                return -error; /* EPROTO: the detail was set where it was found */
+        }
+}
+
+
+/* The socket is at its end, or the process is dead: was it in good order? */
+void bus_note_gone(struct tachyon_bus *bus) {
+        /* E1: pairs with E2 in tachyon_bus_close(): all frames are published before the state is. */
+        uint32_t state = atomic_load_explicit(&bus->peer->state, memory_order_acquire);
+        int end = state == HALF_CLOSED ? TACHYON_ECLOSED : TACHYON_EPEERDEAD, none = 0;
+
+        atomic_compare_exchange_strong(&bus->peer_end, &none, end);
+        atomic_store_explicit(&bus->handle.attention, 1, memory_order_relaxed);
+}
+
+/* Has the peer come to its end? To be asked BEFORE the last look at the ring. */
+int bus_peer_end(struct tachyon_bus *bus) {
+        int end = atomic_load_explicit(&bus->peer_end, memory_order_acquire);
+
+        /* E1, as above. */
+        if (!end && unlikely(atomic_load_explicit(&bus->peer->state, memory_order_acquire) == HALF_CLOSED)) {
+                bus_note_gone(bus);
+                end = atomic_load_explicit(&bus->peer_end, memory_order_acquire);
+        }
+        return end;
+}
+
+int bus_explain_end(int end) {
+        return end == TACHYON_ECLOSED ? fail(end, "the peer has closed the bus")
+                                      : fail(end, "the peer's process died without closing the bus");
+}
+
+/* Between enter and leave, descriptors are open. */
+int bus_enter(struct tachyon_bus *bus) {
+        int dead;
+
+        /* U1: seq_cst, as is the kill and U2 in tachyon_bus_close(): either we see the end, or it sees us. */
+        atomic_fetch_add(&bus->users, 1);
+        dead = atomic_load(&bus->handle.dead);
+        if (!dead)
+                return 0;
+        atomic_fetch_sub(&bus->users, 1);
+        return bus_explain_death(dead);
+}
+
+int bus_leave(struct tachyon_bus *bus, int result) {
+        atomic_fetch_sub(&bus->users, 1);
+        return result;
+}
+
+/* The peer broke the protocol: over, for every thread; the socket's end wakes those that sleep. */
+int bus_break(struct tachyon_bus *bus) {
+        if (bus_enter(bus) < 0)
+                return -EPROTO;
+        handle_kill(&bus->handle, EPROTO);
+        shutdown(bus->connection.socket, SHUT_RDWR);
+        return bus_leave(bus, -EPROTO);
+}
+
+/* ---- facts -------------------------------------------------------------- */
+
+static int copy_struct(void *to, const void *from, uint64_t size, uint64_t wanted) {
+        if (wanted < sizeof(uint64_t))
+                return fail(EINVAL, "struct_size is not set");
+        memcpy(to, from, size < wanted ? size : wanted);
+        memcpy(to, &wanted, sizeof(wanted));
+        return 0;
+}
+
+TACHYON_API int tachyon_bus_properties(tachyon_bus *bus, tachyon_properties *properties) {
+        tachyon_properties p = {
+                .send_capacity = ring_capacity(bus->out.mask),
+                .recv_capacity = ring_capacity(bus->in.mask),
+                .max_send_size = ring_max_size(bus->out.mask),
+                .max_recv_size = ring_max_size(bus->in.mask),
+                .spin_ns = bus->settings.spin_ns,
+                .peer_pid = bus->connection.peer.pid,
+                .peer_uid = bus->connection.peer.uid,
+                .kind = bus->settings.kind,
+                .layout_version = TACHYON_LAYOUT_VERSION,
+                .is_listener = bus->connection.is_listener,
+                .isolation = bus->connection.theirs.isolated,
+                .barrier = !bus_uses_fences(bus),
+                .huge_pages = bus->connection.ours.huge_pages,
+                .watches_pid = bus->connection.process >= 0,
+                .trusted = bus->settings.trusted,
+        };
+
+        if (bus_dead(bus) == TACHYON_EFORK)
+                return bus_explain_death(TACHYON_EFORK);
+        return copy_struct(properties, &p, sizeof(p), properties->struct_size);
+}
+
+TACHYON_API int tachyon_bus_stats(tachyon_bus *bus, tachyon_stats *stats) {
+        tachyon_stats s;
+        uint64_t read_position;
+
+        if (bus_dead(bus) == TACHYON_EFORK)
+                return bus_explain_death(TACHYON_EFORK);
+        read_position = atomic_load_explicit(bus->in.read_position, memory_order_relaxed);
+        s = (tachyon_stats){
+                .sent_messages = bus->out.messages,
+                .sent_bytes = bus->out.bytes,
+                .received_messages = bus->in.messages,
+                .received_bytes = bus->in.bytes,
+                .send_used = bus->out.position -
+                             atomic_load_explicit(bus->out.peer_read_position, memory_order_relaxed),
+                .recv_used = atomic_load_explicit(&bus->in.cursor, memory_order_relaxed) - read_position,
+                .leases = ring_leases_out(&bus->in),
+                .doorbells = atomic_load_explicit(&bus->data_waker.rings, memory_order_relaxed) +
+                             atomic_load_explicit(&bus->space_waker.rings, memory_order_relaxed),
+                .data_sleeps = bus->data_sleeper.sleeps,
+                .space_sleeps = bus->space_sleeper.sleeps,
+        };
+        return copy_struct(stats, &s, sizeof(s), stats->struct_size);
+}
+
+/* ---- making and ending -------------------------------------------------- */
+
+static void bus_init(struct tachyon_bus *bus, struct connection *connection, const struct settings *settings) {
+        const struct half *ours = &connection->ours, *theirs = &connection->theirs;
+
+        bus->connection = *connection;
+        bus->settings = *settings;
+        bus->control = ours->control;
+        bus->peer = theirs->control;
+        if (!connection->membarrier)
+                bus_use_fences(bus);
+        ring_producer_init(&bus->out, ours->ring, ours->capacity, &bus->peer->read_position, 0);
+        ring_consumer_init(&bus->in, theirs->ring, theirs->capacity, &bus->control->read_position,
+                           bus->in.leases, FRAME_VALID, 0);
+        waker_init(&bus->data_waker, connection->socket, &bus->peer->data_waiting);
+        waker_init(&bus->space_waker, connection->room, &bus->peer->space_waiting);
+        sleeper_init(&bus->data_sleeper, connection->socket, &bus->control->data_waiting, settings->spin_ns,
+                     settings->spin_fixed);
+        sleeper_init(&bus->space_sleeper, connection->room, &bus->control->space_waiting, settings->spin_ns,
+                     settings->spin_fixed);
+}
+
+int bus_new(struct tachyon_bus **busp, struct connection *connection, const struct settings *settings) {
+        struct tachyon_bus *bus;
+
+        bus = aligned_alloc(TACHYON_SEPARATION, sizeof(*bus));
+        if (!bus)
+                return fail(ENOMEM, "no memory for a bus");
+        memset(bus, 0, sizeof(*bus));
+        bus->in.leases = calloc(connection->theirs.capacity / FRAME_ALIGNMENT, sizeof(*bus->in.leases));
+        if (!bus->in.leases) {
+                free(bus);
+                return fail(ENOMEM, "no memory for the leases of a ring of %llu bytes",
+                            (unsigned long long)connection->theirs.capacity);
+        }
+        bus_init(bus, connection, settings);
+        *connection = (struct connection)CONNECTION_INIT;
+        handle_add(&bus->handle);
+        *busp = bus;
+        return 0;
+}
+
+void bus_destroy(struct tachyon_bus *bus) {
+        bool forked = bus_dead(bus) == TACHYON_EFORK;
+
+        handle_remove(&bus->handle);
+        if (forked) /* not mapped here: something else may lie at these addresses by now */
+                bus->connection.ours.reservation = bus->connection.theirs.reservation = NULL;
+        connection_destroy(&bus->connection);
+        free(bus->in.leases);
+        free(bus);
+}
+
+static void bus_tell_end(struct tachyon_bus *bus) {
+        /* E2: all that will ever be published is. Pairs with E1 in bus_note_gone(). */
+        atomic_store_explicit(&bus->control->state, HALF_CLOSED, memory_order_release);
+        /* The peer's sleepers see the end of the socket, and so do ours. */
+        shutdown(bus->connection.socket, SHUT_RDWR);
+        /* U2: those that entered before the kill are on their way out. */
+        while (atomic_load(&bus->users))
+                sched_yield();
+        /* Makes the peer's next send look at our state instead of at an empty doorbell. */
+        atomic_store_explicit(&bus->control->data_waiting, WAITING_CLOSED, memory_order_release);
+        atomic_store_explicit(&bus->control->space_waiting, WAITING_CLOSED, memory_order_release);
+}
+
+TACHYON_API void tachyon_bus_close(tachyon_bus *bus) {
+        if (!bus || atomic_exchange(&bus->closed, true))
+                return;
+        if (bus_dead(bus) != TACHYON_EFORK) {
+                handle_kill(&bus->handle, ECANCELED);
+                bus_tell_end(bus);
+        }
+        closep(&bus->connection.socket);
+        closep(&bus->connection.room);
+        closep(&bus->connection.process);
+}
+
+TACHYON_API void tachyon_bus_free(tachyon_bus *bus) {
+        uint64_t leases;
+
+        if (!bus)
+                return;
+        tachyon_bus_close(bus);
+        leases = bus_dead(bus) == TACHYON_EFORK ? 0 : ring_leases_out(&bus->in);
+        if (leases)
+                atomic_store_explicit(&bus->orphans, leases, memory_order_release);
+        else
+                bus_destroy(bus);
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+/* Waiting for data and for room, waking the peer, and noticing its end. */
+#include "bus.h"
+#include "os.h"
+#include <sys/socket.h>
+
+/* Where membarrier() is refused all of a sudden, sleep in slices: the peer may leave its fence out. */
+#define BOUNDED_SLEEP_NS 1000000
+/* A caller that only ever tries hears of the peer's death at most this late. */
+#define PROBE_INTERVAL_NS 10000000
+
+/* ---- waking the peer ---------------------------------------------------- */
+
+int bus_ring(struct tachyon_bus *bus, struct waker *waker, uint32_t epoch) {
+        int r;
+
+        if (epoch == WAITING_CLOSED || bus_peer_end(bus)) {
+                int end = bus_peer_end(bus);
+
+                return end ? bus_explain_end(end) : 0;
+        }
+        if (atomic_load_explicit(&waker->rung, memory_order_relaxed) == epoch)
+                return 0;
+        r = bus_enter(bus);
+        if (r < 0)
+                return r;
+        r = waker_ring(waker, epoch);
+        if (r == -ECONNRESET) {
+                bus_note_gone(bus);
+                r = bus_explain_end(bus_peer_end(bus));
+        }
+        return bus_leave(bus, r);
+}
+
+void bus_use_fences(struct tachyon_bus *bus) {
+        atomic_store_explicit(&bus->fences, true, memory_order_relaxed);
+        atomic_store_explicit(&bus->handle.attention, 1, memory_order_relaxed);
+}
+
+static void bus_wake_space(struct tachyon_bus *bus) {
+        uint32_t epoch = waker_look(&bus->space_waker, bus_uses_fences(bus));
+
+        if (unlikely(epoch))
+                bus_ring(bus, &bus->space_waker, epoch);
+}
+
+/* Moves read_position over what is released, for the peer to use. */
+void bus_publish_released(struct tachyon_bus *bus) {
+        if (ring_advance(&bus->in))
+                bus_wake_space(bus);
+}
+
+/* ---- sleeping ----------------------------------------------------------- */
+
+/* S2 of wait.h. Where the barrier fails, the peer is asked for fences, and sleeps are bounded. */
+static void bus_barrier(struct tachyon_bus *bus) {
+        if (!bus_uses_fences(bus) && os_barrier() < 0) {
+                atomic_store_explicit(&bus->barrier_lost, true, memory_order_relaxed);
+                atomic_fetch_or_explicit(&bus->control->requests, REQUEST_FENCES, memory_order_relaxed);
+        }
+        atomic_thread_fence(memory_order_seq_cst);
+        if (atomic_load_explicit(&bus->peer->requests, memory_order_relaxed) & REQUEST_FENCES)
+                bus_use_fences(bus);
+}
+
+static int64_t bus_bounded(struct tachyon_bus *bus, int64_t deadline) {
+        int64_t soon;
+
+        if (likely(!atomic_load_explicit(&bus->barrier_lost, memory_order_relaxed)))
+                return deadline;
+        soon = now_ns() + BOUNDED_SLEEP_NS;
+        return soon < deadline ? soon : deadline;
+}
+
+/*
+ * Sleeps until the doorbell, the peer's end or the deadline: 0 (look again), or
+ * an error. The connection's socket is watched for hang-up even where data
+ * bytes on it are another thread's business.
+ */
+static int bus_sleep(struct tachyon_bus *bus, struct sleeper *sleeper, int64_t deadline) {
+        struct pollfd fds[] = {
+                { .fd = bus->connection.socket },
+                { .fd = bus->connection.process, .events = POLLIN },
+                { .fd = -1, .events = POLLIN },
+        };
+        int64_t until = bus_bounded(bus, deadline);
+        int r;
+
+        if (sleeper->doorbell == bus->connection.socket)
+                fds[0].events = POLLIN;
+        else
+                fds[2].fd = sleeper->doorbell;
+        r = os_poll(fds, 3, until);
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return until < deadline ? 0 : -ETIMEDOUT;
+        if (fds[1].revents || fds[0].revents & (POLLHUP | POLLERR))
+                bus_note_gone(bus);
+        r = sleeper_take_rings(sleeper);
+        if (r == -ECONNRESET)
+                bus_note_gone(bus);
+        return r == -EPROTO ? bus_break(bus) : 0;
+}
+
+/* A look at the peer's life, for callers that never sleep. */
+static void bus_probe(struct tachyon_bus *bus) {
+        struct pollfd fds[] = {
+                { .fd = bus->connection.socket },
+                { .fd = bus->connection.process, .events = POLLIN },
+        };
+
+        if (bus_enter(bus) < 0)
+                return;
+        if (poll(fds, 2, 0) > 0)
+                bus_note_gone(bus);
+        bus_leave(bus, 0);
+}
+
+static int64_t coarse_ns(void) {
+        struct timespec ts;
+
+#ifdef CLOCK_MONOTONIC_COARSE
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+#else
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+#endif
+        return (int64_t)ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+static void bus_probe_sometimes(struct tachyon_bus *bus) {
+        int64_t now = coarse_ns();
+
+        if (now < bus->next_probe)
+                return;
+        bus->next_probe = now + PROBE_INTERVAL_NS;
+        bus_probe(bus);
+}
+
+/* One thread at a time in each direction's slow path. */
+static int sleeper_occupy(struct sleeper *sleeper) {
+        if (atomic_exchange_explicit(&sleeper->busy, true, memory_order_acquire))
+                return fail(EBUSY, "another thread is waiting on this bus already");
+        return 0;
+}
+
+static void sleeper_vacate(struct sleeper *sleeper) {
+        atomic_store_explicit(&sleeper->busy, false, memory_order_release);
+}
+
+/* ---- waiting for data --------------------------------------------------- */
+
+/*
+ * True where the peer cannot go on before we release some leases: not one more
+ * frame fits, or it sleeps for more room than is left with all else released.
+ */
+static bool bus_leases_block(struct tachyon_bus *bus) {
+        uint64_t position = atomic_load_explicit(&bus->control->read_position, memory_order_relaxed);
+        uint64_t cursor = atomic_load_explicit(&bus->in.cursor, memory_order_relaxed), target;
+        /* Pairs with the release in sleeper_announce(): the target is this epoch's or a later one's. */
+        uint32_t waiting = atomic_load_explicit(&bus->peer->space_waiting, memory_order_acquire);
+
+        if (position == cursor)
+                return false;
+        if (cursor - position >= ring_capacity(bus->in.mask) - FRAME_ALIGNMENT)
+                return true;
+        target = atomic_load_explicit(&bus->peer->space_target, memory_order_relaxed);
+        return waiting && waiting != WAITING_CLOSED && (int64_t)(target - position) > 0;
+}
+
+static int bus_explain_leases(struct tachyon_bus *bus) {
+        return fail(TACHYON_ELEASES,
+                    "%llu messages that are still leased leave the peer no room to send: release some",
+                    (unsigned long long)ring_leases_out(&bus->in));
+}
+
+static bool data_is_there(void *bus) {
+        return ring_has_message(&((struct tachyon_bus *)bus)->in);
+}
+
+static bool waiting_is_over(void *context) {
+        struct tachyon_bus *bus = context;
+
+        return bus_dead(bus) || bus_peer_end(bus);
+}
+
+/* 1: there is a message; 0: there is none, nothing is wrong; or an error. */
+static int bus_look_for_data(struct tachyon_bus *bus) {
+        int dead = bus_dead(bus), end;
+
+        if (dead)
+                return bus_explain_death(dead);
+        end = bus_peer_end(bus); /* before the look at the ring: what follows is then the last drain */
+        if (data_is_there(bus))
+                return 1;
+        if (end)
+                return bus_explain_end(end);
+        if (bus_leases_block(bus))
+                return bus_explain_leases(bus);
+        return 0;
+}
+
+static int bus_sleep_for_data(struct tachyon_bus *bus, int64_t deadline) {
+        int r;
+
+        sleeper_announce(&bus->data_sleeper);
+        bus_barrier(bus);
+        r = bus_look_for_data(bus);
+        if (r == 0)
+                r = bus_sleep(bus, &bus->data_sleeper, deadline);
+        sleeper_retire(&bus->data_sleeper);
+        return r;
+}
+
+static int bus_await_data_busy(struct tachyon_bus *bus, int64_t deadline) {
+        int r = 0;
+
+        while ((r = bus_look_for_data(bus)) == 0) {
+                if (sleeper_spin(&bus->data_sleeper, deadline, data_is_there, waiting_is_over, bus))
+                        return 0;
+                r = bus_sleep_for_data(bus, deadline);
+                if (r < 0) /* data first, even at the deadline or after a signal */
+                        return data_is_there(bus) && !bus_dead(bus) ? 0 : r;
+        }
+        return r < 0 ? r : 0;
+}
+
+/* 0: there is a message; or an error, -EAGAIN for an immediate deadline. */
+int bus_await_data(struct tachyon_bus *bus, int64_t timeout_ns) {
+        int r;
+
+        bus_publish_released(bus);
+        r = bus_look_for_data(bus);
+        if (r == 0 && timeout_ns == 0) {
+                bus_probe_sometimes(bus);
+                r = bus_look_for_data(bus);
+                return r ? (r < 0 ? r : 0) : -EAGAIN;
+        }
+        if (r != 0)
+                return r < 0 ? r : 0;
+        r = bus_enter(bus);
+        if (r < 0)
+                return r;
+        r = sleeper_occupy(&bus->data_sleeper);
+        if (r == 0) {
+                r = bus_await_data_busy(bus, deadline_after(timeout_ns));
+                sleeper_vacate(&bus->data_sleeper);
+        }
+        return bus_leave(bus, r);
+}
+
+TACHYON_API int tachyon_bus_wait_data(tachyon_bus *bus, int64_t timeout_ns) {
+        return bus_await_data(bus, timeout_ns);
+}
+
+/* ---- waiting for room --------------------------------------------------- */
+
+static bool room_moved(void *context) {
+        struct tachyon_bus *bus = context;
+
+        return atomic_load_explicit(bus->out.peer_read_position, memory_order_relaxed) != bus->out.read_position;
+}
+
+/* 1: a frame of this length fits; 0: not now; or an error. */
+static int bus_look_for_room(struct tachyon_bus *bus, uint64_t length) {
+        int dead = bus_dead(bus), end;
+
+        if (dead)
+                return bus_explain_death(dead);
+        end = bus_peer_end(bus);
+        if (end)
+                return bus_explain_end(end);
+        if (ring_refresh(&bus->out) < 0) {
+                fail(EPROTO, "the peer claims to have read what was not sent");
+                return bus_break(bus);
+        }
+        return length <= bus->out.limit - bus->out.position;
+}
+
+static int bus_sleep_for_room(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
+        uint32_t epoch;
+        int r;
+
+        /* Enough is when limit >= position + length; published by S1's release. */
+        atomic_store_explicit(&bus->control->space_target,
+                              bus->out.position + length + FRAME_ALIGNMENT - ring_capacity(bus->out.mask),
+                              memory_order_relaxed);
+        sleeper_announce(&bus->space_sleeper);
+        bus_barrier(bus);
+        r = bus_look_for_room(bus, length);
+        if (r == 0) {
+                /* A peer that sleeps for data, all its room leased away, must learn that we wait too. */
+                epoch = waker_look(&bus->data_waker, true);
+                if (epoch)
+                        bus_ring(bus, &bus->data_waker, epoch);
+                r = bus_sleep(bus, &bus->space_sleeper, deadline);
+        }
+        sleeper_retire(&bus->space_sleeper);
+        return r;
+}
+
+static int bus_await_room_busy(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
+        int r, again;
+
+        while ((r = bus_look_for_room(bus, length)) == 0) {
+                if (sleeper_spin(&bus->space_sleeper, deadline, room_moved, waiting_is_over, bus))
+                        continue;
+                r = bus_sleep_for_room(bus, length, deadline);
+                if (r < 0) {
+                        again = bus_look_for_room(bus, length);
+                        return again > 0 ? 0 : again < 0 ? again : r;
+                }
+        }
+        return r < 0 ? r : 0;
+}
+
+static int bus_check_size(const struct tachyon_bus *bus, uint64_t size) {
+        uint64_t max = ring_max_size(bus->out.mask);
+
+        if (size > max)
+                return fail(EMSGSIZE, "a message of %llu bytes is over the largest, %llu (capacity %llu)",
+                            (unsigned long long)size, (unsigned long long)max,
+                            (unsigned long long)ring_capacity(bus->out.mask));
+        return 0;
+}
+
+/* 0: a message of this size fits; or an error, -EAGAIN for an immediate deadline. */
+int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
+        uint64_t length = frame_length(size, FRAME_INLINE_SIZE);
+        int r;
+
+        r = bus_check_size(bus, size);
+        if (r == 0)
+                r = bus_look_for_room(bus, length);
+        if (r < 0)
+                return r;
+        if (bus->out.reserved)
+                return fail(EBUSY, "a reservation is open: commit or cancel it first");
+        if (r > 0)
+                return 0;
+        bus_publish_released(bus);
+        if (timeout_ns == 0) {
+                bus_probe_sometimes(bus);
+                r = bus_look_for_room(bus, length);
+                return r ? (r < 0 ? r : 0) : -EAGAIN;
+        }
+        r = bus_enter(bus);
+        if (r < 0)
+                return r;
+        r = sleeper_occupy(&bus->space_sleeper);
+        if (r == 0) {
+                r = bus_await_room_busy(bus, length, deadline_after(timeout_ns));
+                sleeper_vacate(&bus->space_sleeper);
+        }
+        return bus_leave(bus, r);
+}
+
+TACHYON_API int tachyon_bus_wait_space(tachyon_bus *bus, size_t size, int64_t timeout_ns) {
+        return bus_await_room(bus, size, timeout_ns);
+}
+
+/* ---- event loops -------------------------------------------------------- */
+
+static int bus_arm_busy(struct tachyon_bus *bus) {
+        struct pollfd fds[] = {
+                { .fd = bus->connection.socket, .events = POLLIN },
+                { .fd = bus->connection.process, .events = POLLIN },
+        };
+        int r;
+
+        bus_publish_released(bus);
+        if (poll(fds, 2, 0) > 0) {
+                if (fds[1].revents || fds[0].revents & (POLLHUP | POLLERR))
+                        bus_note_gone(bus);
+                r = sleeper_take_rings(&bus->data_sleeper);
+                if (r == -EPROTO)
+                        return bus_break(bus);
+                if (r < 0)
+                        bus_note_gone(bus);
+        }
+        sleeper_announce(&bus->data_sleeper);
+        bus_barrier(bus);
+        if (bus_look_for_data(bus) == 0)
+                return 0;
+        sleeper_retire(&bus->data_sleeper);
+        return 1;
+}
+
+TACHYON_API int tachyon_bus_arm(tachyon_bus *bus) {
+        int r = bus_enter(bus);
+
+        if (r < 0)
+                return r;
+        r = sleeper_occupy(&bus->data_sleeper);
+        if (r == 0) {
+                r = bus_arm_busy(bus);
+                sleeper_vacate(&bus->data_sleeper);
+        }
+        return bus_leave(bus, r);
+}
+
+TACHYON_API int tachyon_bus_fds(tachyon_bus *bus, int *data_fdp, int *death_fdp) {
+        int dead = bus_dead(bus);
+
+        if (dead)
+                return bus_explain_death(dead);
+        *data_fdp = bus->connection.socket;
+        *death_fdp = bus->connection.process;
+        return 0;
+}
