@@ -7,8 +7,8 @@
  */
 #include "bus.h"
 
-/* How often tachyon_bus_try_recv_object() looks: some microseconds, with an interpreter's lock held. */
-#define OBJECT_POLLS 64
+/* How often to look before a wait is set up: some microseconds, short enough to keep an interpreter's lock. */
+#define QUIET_POLLS 64
 
 /* ---- sending ------------------------------------------------------------ */
 
@@ -93,9 +93,27 @@ static inline bool bus_may_recv(const struct tachyon_bus *bus) {
         return likely(!atomic_load_explicit(&bus->handle.dead, memory_order_relaxed));
 }
 
+/*
+ * Polls for some microseconds without telling anybody: an answer that is on its
+ * way arrives before a wait would have been set up.
+ */
+static int bus_recv_soon(struct tachyon_bus *bus, tachyon_message *message, int polls) {
+        int r = -EAGAIN;
+
+        for (; polls && bus_may_recv(bus); polls--) {
+                if (likely(ring_recv_small(&bus->in, message)))
+                        return 0;
+                r = bus_take(bus, message);
+                if (r != -EAGAIN)
+                        return r;
+                cpu_relax();
+        }
+        return r;
+}
+
 static __attribute__((__noinline__)) int bus_recv_slow(struct tachyon_bus *bus, tachyon_message *message,
                                                        int64_t timeout_ns) {
-        int r = bus_may_recv(bus) ? bus_take(bus, message) : -EAGAIN;
+        int r = bus_recv_soon(bus, message, timeout_ns && bus->settings.spin_ns ? QUIET_POLLS : 1);
 
         if (r != -EAGAIN)
                 return r;
@@ -188,20 +206,6 @@ TACHYON_API const uint64_t *tachyon_bus_recv_slot(tachyon_bus *bus, tachyon_make
         return bus->slot;
 }
 
-static int bus_recv_soon(struct tachyon_bus *bus, tachyon_message *message) {
-        int r, polls = bus->settings.spin_ns ? OBJECT_POLLS : 1;
-
-        for (; bus_may_recv(bus) && polls; polls--) {
-                if (likely(ring_recv_small(&bus->in, message)))
-                        return 0;
-                r = bus_take(bus, message);
-                if (r != -EAGAIN)
-                        return r;
-                cpu_relax();
-        }
-        return bus_recv_slow(bus, message, 0);
-}
-
 /* The object could not be made: the message is the next one again. */
 static void bus_unreceive(struct tachyon_bus *bus, const tachyon_message *message) {
         bus->in.messages--;
@@ -212,7 +216,10 @@ static void bus_unreceive(struct tachyon_bus *bus, const tachyon_message *messag
 TACHYON_API void *tachyon_bus_try_recv_object(tachyon_bus *bus) {
         tachyon_message message;
         void *object;
-        int r = bus_recv_soon(bus, &message);
+        int r = bus_recv_soon(bus, &message, bus->settings.spin_ns ? QUIET_POLLS : 1);
+
+        if (r == -EAGAIN)
+                r = bus_recv_slow(bus, &message, 0);
 
         bus->slot[0] = (uint64_t)(int64_t)-r;
         if (unlikely(r < 0))

@@ -32,7 +32,7 @@ struct tachyon_bus {
         alignas(TACHYON_SEPARATION) struct ring_consumer in;
         struct waker space_waker;
         struct sleeper data_sleeper;
-        int64_t next_probe;
+        _Atomic int64_t next_probe;
         uint64_t slot[4];
         tachyon_make_bytes make;
 

@@ -44,7 +44,6 @@ static void bus_wake_space(struct tachyon_bus *bus) {
                 bus_ring(bus, &bus->space_waker, epoch);
 }
 
-/* Moves read_position over what is released, for the peer to use. */
 void bus_publish_released(struct tachyon_bus *bus) {
         if (ring_advance(&bus->in))
                 bus_wake_space(bus);
@@ -131,9 +130,9 @@ static int64_t coarse_ns(void) {
 static void bus_probe_sometimes(struct tachyon_bus *bus) {
         int64_t now = coarse_ns();
 
-        if (now < bus->next_probe)
+        if (now < atomic_load_explicit(&bus->next_probe, memory_order_relaxed))
                 return;
-        bus->next_probe = now + PROBE_INTERVAL_NS;
+        atomic_store_explicit(&bus->next_probe, now + PROBE_INTERVAL_NS, memory_order_relaxed);
         bus_probe(bus);
 }
 
