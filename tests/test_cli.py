@@ -33,9 +33,9 @@ class Commands:
     def __init__(self) -> None:
         self.started: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: object, **others: Any) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "tachyon", *map(str, arguments)]
-        options = {"stdin": subprocess.DEVNULL, "stdout": PIPE, "stderr": PIPE} | options
+        options: Any = {"stdin": subprocess.DEVNULL, "stdout": PIPE, "stderr": PIPE, **others}
         process = subprocess.Popen(command, **options)
         self.started.append(process)
         return process

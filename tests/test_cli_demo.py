@@ -69,7 +69,7 @@ def test_table(report: dict[str, Any]) -> None:
 def test_mismatch_is_an_error(monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     def damaged(ticks: int, progress: Progress) -> dict[str, demo.Report]:
         reports = run_workers(ticks, progress)
-        reports["consumer"]["bus-tar"]["sha256"] = "0" * 64
+        reports["consumer"]["bus-tar-3"]["sha256"] = "0" * 64
         return reports
 
     run_workers = demo._run_workers

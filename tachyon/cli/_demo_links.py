@@ -1,9 +1,9 @@
 """The same work over a tachyon bus and over a Unix socket, for `tachyon demo`.
 
-Each link has the four halves of the two jobs: blocks and ticks are sent and
+Each link has both halves of the three jobs: blocks and ticks are sent and
 received, round trips are pinged and echoed. The socket is used as well as
-Python can: no framing (its stream carries nothing but the data), and a
-receiver that takes what has come and cuts it up.
+Python can: no framing (its stream carries nothing but the data), blocks
+received in place, and ticks by as many as have come.
 """
 
 from __future__ import annotations
@@ -32,15 +32,19 @@ PING_TYPE = tachyon.make_type_id(1, 3)
 
 
 class Link(Protocol):
-    """One end of a connection. Receivers return the pieces in order, and how many came."""
+    """One end of a connection; receivers go on until the other end closes it."""
 
     def send_blocks(self, data: bytes) -> None: ...
 
-    def recv_blocks(self, tell: Tell) -> tuple[list[bytes], int]: ...
+    def recv_blocks(self, target: memoryview, tell: Tell) -> tuple[int, int]:
+        """Fill the target; return how many bytes and how many messages came."""
+        ...
 
     def send_ticks(self, ticks: bytes) -> None: ...
 
-    def recv_ticks(self, tell: Tell) -> tuple[list[bytes], int]: ...
+    def recv_ticks(self, tell: Tell) -> tuple[list[bytes], int]:
+        """Return the ticks in order, in pieces of any size, and how many ticks they are."""
+        ...
 
     def ping(self, ticks: bytes, tell: Tell) -> array[int]: ...
 
@@ -69,14 +73,18 @@ class BusLink:
         for start in range(0, len(data), BLOCK_SIZE):
             self.bus.send(view[start : start + BLOCK_SIZE], TAR_TYPE)
 
-    def recv_blocks(self, tell: Tell) -> tuple[list[bytes], int]:
-        blocks = []
-        received = 0
-        for message in self.bus:  # Ends when the producer closes.
-            blocks.append(message.data)
-            received += message.size
-            tell(received)
-        return blocks, len(blocks)
+    def recv_blocks(self, target: memoryview, tell: Tell) -> tuple[int, int]:
+        received = count = 0
+        try:
+            while True:
+                # One copy, from the ring to where the bytes shall be.
+                with self.bus.recv_zero_copy() as block:
+                    target[received : received + block.size] = block.data
+                    received += block.size
+                count += 1
+                tell(received)
+        except tachyon.ClosedError:
+            return received, count
 
     def send_ticks(self, ticks: bytes) -> None:
         send = self.bus.send
@@ -149,14 +157,16 @@ class SocketLink:
         for start in range(0, len(data), BLOCK_SIZE):
             self.socket.sendall(view[start : start + BLOCK_SIZE])
 
-    def recv_blocks(self, tell: Tell) -> tuple[list[bytes], int]:
-        blocks = []
-        received = 0
-        while block := self.socket.recv(BLOCK_SIZE, socket.MSG_WAITALL):
-            blocks.append(block)
-            received += len(block)
+    def recv_blocks(self, target: memoryview, tell: Tell) -> tuple[int, int]:
+        received = count = 0
+        while size := self._fill(target[received : received + BLOCK_SIZE]):
+            received += size
+            count += 1
             tell(received)
-        return blocks, len(blocks)
+        return received, count
+
+    def _fill(self, room: memoryview) -> int:
+        return self.socket.recv_into(room, len(room), socket.MSG_WAITALL)
 
     def send_ticks(self, ticks: bytes) -> None:
         send = self.socket.sendall
