@@ -85,6 +85,14 @@ typedef struct tachyon_message {
         uint32_t flags;          /* reserved, 0 */
 } tachyon_message;
 
+/* A run of messages of one size; one lease on all of them. */
+typedef struct tachyon_records {
+        const void *data; /* payload of the first, in the ring */
+        uint64_t count;
+        uint64_t stride;  /* bytes from one payload to the next: a multiple of 64 */
+        uint64_t lease;   /* what tachyon_bus_release() wants, once for all */
+} tachyon_records;
+
 /* What kind of bus; both ends must ask for the same. */
 enum tachyon_kind {
         TACHYON_KIND_STREAM = 1,
@@ -402,6 +410,44 @@ TACHYON_API int tachyon_bus_release(tachyon_bus *bus, uint64_t lease);
  * Return: 0, or the first error; the others are released all the same.
  */
 TACHYON_API int tachyon_bus_release_batch(tachyon_bus *bus, const tachyon_message *messages, size_t count);
+
+/* ---- records: fixed-size messages by the thousand ------------------------ */
+
+/**
+ * tachyon_bus_send_records() - send many messages of one size
+ * @bus: the bus
+ * @records: @count times @record_size bytes, packed
+ * @record_size: payload bytes of each message, at least 1
+ * @count: how many
+ * @type_id: the tag of each
+ * @timeout_ns: how long to wait for room, in all
+ *
+ * As if each had been sent with tachyon_bus_send(); what is sent is committed.
+ *
+ * Return: the number sent: fewer than @count only where the time was over, a
+ * signal handler ran or the bus came to its end, which the next call then
+ * reports. Where not one was sent, an error of tachyon_bus_send(), or -EINVAL.
+ */
+TACHYON_API int64_t tachyon_bus_send_records(tachyon_bus *bus, const void *records, size_t record_size,
+                                             size_t count, uint32_t type_id, int64_t timeout_ns);
+
+/**
+ * tachyon_bus_recv_records() - receive a run of messages of one size, without copying
+ * @bus: the bus
+ * @records: filled in; one lease for the whole run
+ * @record_size: payload bytes that each message must have, at least 1
+ * @max: the most messages wanted, at least 1
+ * @type_id: the tag that each message must have, or NULL for any
+ * @timeout_ns: how long to wait for the first
+ *
+ * A message of another size or tag ends the run and is the next one received.
+ *
+ * Return: how many there are, at least 1; or -EMSGSIZE (the next message has
+ * another size; nothing is lost), -EBADMSG (it has another tag), -EINVAL, or an
+ * error of tachyon_bus_recv().
+ */
+TACHYON_API int64_t tachyon_bus_recv_records(tachyon_bus *bus, tachyon_records *records, size_t record_size,
+                                             size_t max, const uint32_t *type_id, int64_t timeout_ns);
 
 /* ---- waiting and event loops -------------------------------------------- */
 

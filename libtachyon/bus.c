@@ -73,24 +73,27 @@ TACHYON_API int tachyon_bus_cancel(tachyon_bus *bus) {
 
 /* ---- receiving ---------------------------------------------------------- */
 
+int bus_break_frame(struct tachyon_bus *bus) {
+        fail(EPROTO, "the peer wrote a frame that cannot be");
+        return bus_break(bus);
+}
+
+void bus_check_in(struct tachyon_bus *bus) {
+        if (atomic_load_explicit(&bus->in.cursor, memory_order_relaxed) < bus->in.checkpoint)
+                return;
+        bus_publish_released(bus);
+        ring_checkpoint(&bus->in);
+}
+
 /* 0, -EAGAIN, or -EPROTO, which ends the bus. */
 static __attribute__((__noinline__)) int bus_take(struct tachyon_bus *bus, tachyon_message *message) {
         int r = ring_recv(&bus->in, message);
 
-        if (r > 0) {
-                bus_publish_released(bus);
-                ring_checkpoint(&bus->in);
-                return 0;
-        }
-        if (r == -EPROTO) {
-                fail(EPROTO, "the peer wrote a frame that cannot be");
-                return bus_break(bus);
-        }
+        if (r == -EPROTO)
+                return bus_break_frame(bus);
+        if (r == 0)
+                bus_check_in(bus);
         return r;
-}
-
-static inline bool bus_may_recv(const struct tachyon_bus *bus) {
-        return likely(!atomic_load_explicit(&bus->handle.dead, memory_order_relaxed));
 }
 
 /*

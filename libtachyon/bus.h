@@ -70,8 +70,17 @@ int bus_await_data(struct tachyon_bus *bus, int64_t timeout_ns);
 /* 0: a message of this size fits; or an error, -EMSGSIZE and -EAGAIN among them. */
 int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns);
 
+/* bus.c. The peer wrote a frame that cannot be: -EPROTO. */
+int bus_break_frame(struct tachyon_bus *bus);
+/* After a receive: publishes what is released where it is time, and says when it is next. */
+void bus_check_in(struct tachyon_bus *bus);
+
 static inline int bus_dead(const struct tachyon_bus *bus) {
         return atomic_load_explicit(&bus->handle.dead, memory_order_acquire);
+}
+
+static inline bool bus_may_recv(const struct tachyon_bus *bus) {
+        return likely(!atomic_load_explicit(&bus->handle.dead, memory_order_relaxed));
 }
 
 static inline bool bus_uses_fences(const struct tachyon_bus *bus) {

@@ -81,6 +81,17 @@ int ring_reserve(struct ring_producer *producer, void **datap, uint64_t size);
 int ring_commit(struct ring_producer *producer, uint64_t size, uint32_t type_id);
 void ring_cancel(struct ring_producer *producer);
 
+/*
+ * Records: messages of one size, many at a time. The first sends as many as fit
+ * and are allowed by RING_RECORDS_AT_ONCE, all of them visible at once or, after
+ * a crash, none. The second takes the run of messages of this size (and type,
+ * unless any will do: TYPE_ANY) at the cursor as ONE lease; 0 where there is none.
+ */
+#define RING_RECORDS_AT_ONCE 32
+#define TYPE_ANY UINT64_MAX
+uint64_t ring_send_records(struct ring_producer *producer, const unsigned char *records, uint64_t size,
+                           uint64_t count, uint32_t type_id);
+uint64_t ring_recv_records(struct ring_consumer *consumer, uint64_t size, uint64_t max, uint64_t type);
 /* Until when ring_recv_small() needs no check; the receiving thread's, after each ring_recv() that asks. */
 void ring_checkpoint(struct ring_consumer *consumer);
 /* True where read_position moved. May be called from any thread. */
@@ -230,8 +241,9 @@ static inline bool ring_recv_small(struct ring_consumer *consumer, struct tachyo
         return true;
 }
 
-/* 0; 1 and received, but ring_advance() and ring_checkpoint() are due; -EAGAIN; or -EPROTO. */
-static inline int ring_recv(struct ring_consumer *consumer, struct tachyon_message *message) {
+/* Looks at the frame at the cursor, whatever it is: 0 and its message and length; -EAGAIN; or -EPROTO. */
+static inline int ring_peek(const struct ring_consumer *consumer, struct tachyon_message *message,
+                            uint64_t *lengthp) {
         uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
         const struct frame *frame = (const void *)(consumer->ring + (cursor & consumer->mask));
         uint64_t stamp, size, flags, length, inline_size = FRAME_INLINE_SIZE, room;
@@ -264,9 +276,20 @@ static inline int ring_recv(struct ring_consumer *consumer, struct tachyon_messa
                 memcpy(&message->correlation_id, frame->payload, sizeof(message->correlation_id));
         message->type_id = type_id;
         message->flags = 0;
+        *lengthp = length;
+        return 0;
+}
 
-        ring_take(consumer, (cursor & consumer->mask) / FRAME_ALIGNMENT, cursor, length, size);
-        return cursor + length >= consumer->checkpoint;
+/* 0: received, and a look at the checkpoint is due; -EAGAIN; or -EPROTO. */
+static inline int ring_recv(struct ring_consumer *consumer, struct tachyon_message *message) {
+        uint64_t length;
+        int r = ring_peek(consumer, message, &length);
+
+        if (r < 0)
+                return r;
+        ring_take(consumer, (message->lease & consumer->mask) / FRAME_ALIGNMENT, message->lease, length,
+                  message->size);
+        return 0;
 }
 
 /*

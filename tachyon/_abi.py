@@ -84,6 +84,23 @@ class OptionsStruct(Structure):
     ]
 
 
+class RecordsStruct(Structure):
+    """struct tachyon_records."""
+
+    if TYPE_CHECKING:
+        data: int
+        count: int
+        stride: int
+        lease: int
+
+    _fields_ = [
+        ("data", c_void_p),
+        ("count", c_uint64),
+        ("stride", c_uint64),
+        ("lease", c_uint64),
+    ]
+
+
 class PropertiesStruct(Structure):
     """struct tachyon_properties."""
 
@@ -167,6 +184,16 @@ FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
     "tachyon_bus_recv_batch": (c_int, [_bus_p, _message_p, c_size_t, c_int64], KEEPS),
     "tachyon_bus_release": (c_int, [_bus_p, c_uint64], KEEPS),
     "tachyon_bus_release_batch": (c_int, [_bus_p, _message_p, c_size_t], KEEPS),
+    "tachyon_bus_send_records": (
+        c_int64,
+        [_bus_p, c_void_p, c_size_t, c_size_t, c_uint32, c_int64],
+        KEEPS,
+    ),
+    "tachyon_bus_recv_records": (
+        c_int64,
+        [_bus_p, POINTER(RecordsStruct), c_size_t, c_size_t, POINTER(c_uint32), c_int64],
+        KEEPS,
+    ),
     "tachyon_bus_wait_data": (c_int, [_bus_p, c_int64], YIELDS),
     "tachyon_bus_wait_space": (c_int, [_bus_p, c_size_t, c_int64], YIELDS),
     "tachyon_bus_arm": (c_int, [_bus_p], KEEPS),
