@@ -1,0 +1,198 @@
+"""What the tests share: paths, pairs of buses, peers in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tachyon
+
+# Long enough for a busy machine; what takes longer hangs.
+PATIENCE = 30
+PPOLL = {"x86_64": "271", "aarch64": "73"}[platform.machine()]
+
+Pair = tuple[tachyon.Bus, tachyon.Bus]
+MakePair = Callable[..., Pair]
+
+
+@pytest.fixture(autouse=True)
+def hanging_fails() -> Iterator[None]:
+    """A call that hangs fails its test; every wait of this package can be interrupted."""
+
+    def give_up(*_: object) -> None:
+        raise AssertionError("this test hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose path is short enough for sockets, which pytest's tmp_path may not be."""
+    name = tempfile.mkdtemp(prefix="tachyon-")
+    yield Path(name)
+    shutil.rmtree(name)
+
+
+@pytest.fixture
+def path(folder: Path) -> Path:
+    return folder / "bus"
+
+
+@pytest.fixture
+def make_pair(folder: Path) -> Iterator[MakePair]:
+    """make_pair(capacity, **options) -> (listener's end, connector's end), in this process."""
+    ends: list[tachyon.Bus] = []
+
+    def make(
+        capacity: int | None = None,
+        spin: float | None = None,
+        trusted: bool = False,
+        **options: Any,
+    ) -> Pair:
+        path = folder / f"pair-{len(ends)}"
+        both = {"spin": spin, "trusted": trusted}
+        with tachyon.Listener(path, capacity, **both, **options) as listener:
+            connecting = in_thread(lambda: tachyon.Bus.connect(path, **both))
+            pair = listener.accept(PATIENCE), connecting.result()
+        ends.extend(pair)
+        return pair
+
+    yield make
+    for end in ends:
+        end.close()
+
+
+@pytest.fixture
+def pair(make_pair: MakePair) -> Pair:
+    return make_pair()
+
+
+class in_thread:
+    """Runs a function in a thread; result() returns or raises what it did."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self._outcome: Any = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self._function()
+        except BaseException as error:
+            self._error = error
+
+    @property
+    def thread_id(self) -> int:
+        until(lambda: self._thread.native_id is not None)
+        assert self._thread.native_id is not None
+        return self._thread.native_id
+
+    def result(self) -> Any:
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the thread hangs"
+        if self._error is not None:
+            raise self._error
+        return self._outcome
+
+
+def until(fact: Callable[[], Any]) -> Any:
+    """Wait for a fact; return what it is."""
+    give_up = time.monotonic() + PATIENCE
+    while not (value := fact()):
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.0005)
+    return value
+
+
+def is_asleep(process_id: int, thread_id: int | None = None) -> bool:
+    """Whether a thread (default: the main one) sleeps in ppoll, where all our waits sleep."""
+    thread_id = thread_id or process_id
+    text = Path(f"/proc/{process_id}/task/{thread_id}/syscall").read_text()
+    return text.split()[0] == PPOLL
+
+
+def kernel_sleeps_main_thread() -> bool:
+    return is_asleep(os.getpid())
+
+
+class Peer:
+    """Another process that runs a piece of Python, with `tachyon`, and `path`.
+
+    The code says what it has come to by print(); line() reads that here.
+    """
+
+    def __init__(self, path: Path, code: str) -> None:
+        prelude = "import sys, os, tachyon\nfrom tachyon import *\npath = sys.argv[1]\n"
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-c", prelude + textwrap.dedent(code), str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self.process.pid
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(f"the peer ended: {self.process.communicate()[1]}")
+        return line.rstrip("\n")
+
+    def say(self, text: str = "go") -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
+
+    def until_asleep(self) -> None:
+        until(lambda: is_asleep(self.pid))
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def finish(self) -> tuple[int, str, str]:
+        """Wait for the end: exit code, what else it printed, standard error."""
+        output, errors = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, output, errors
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def start_peer(path: Path) -> Iterator[Callable[[str], Peer]]:
+    peers: list[Peer] = []
+
+    def start(code: str) -> Peer:
+        peers.append(Peer(path, code))
+        return peers[-1]
+
+    yield start
+    for peer in peers:
+        peer.end()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    passed = terminalreporter.stats.get("passed", [])
+    in_c = sum("test_c.py" in report.nodeid for report in passed)
+    terminalreporter.write_line(f"python tests: {len(passed) - in_c}, C tests: {in_c} passed")
