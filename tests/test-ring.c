@@ -1,0 +1,653 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ring alone, without processes: frames of every size at every place,
+ * stamps that are forged by accident and on purpose, leases in any order, and
+ * a random walk against a queue that is too simple to be wrong.
+ */
+#include "test-util.h"
+
+#include "../libtachyon/ring.h"
+
+#define PAGE 4096u
+
+struct ring {
+        unsigned char *memory; /* twice in a row */
+        uint64_t capacity;
+        _Atomic uint64_t read_position;
+        struct ring_producer producer;
+        struct ring_consumer consumer;
+};
+
+static void ring_map(struct ring *ring, uint64_t capacity) {
+        int fd = memfd_create("ring", MFD_CLOEXEC);
+        unsigned char *p;
+
+        CHECK(fd >= 0 && ftruncate(fd, (off_t)capacity) == 0);
+        p = mmap(NULL, 2 * capacity, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(p != MAP_FAILED);
+        for (int i = 0; i < 2; i++)
+                CHECK(mmap(p + (uint64_t)i * capacity, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                           fd, 0) != MAP_FAILED);
+        close(fd);
+        ring->memory = p;
+}
+
+static void ring_open_at(struct ring *ring, uint64_t capacity, uint64_t position) {
+        _Atomic uint32_t *leases = calloc(capacity / FRAME_ALIGNMENT, sizeof(*leases));
+
+        CHECK(leases);
+        *ring = (struct ring){ .capacity = capacity };
+        ring_map(ring, capacity);
+        ring_producer_init(&ring->producer, ring->memory, capacity, &ring->read_position, position);
+        ring_consumer_init(&ring->consumer, ring->memory, capacity, &ring->read_position, leases, FRAME_VALID,
+                           position);
+}
+
+static void ring_open(struct ring *ring, uint64_t capacity) {
+        ring_open_at(ring, capacity, 0);
+}
+
+static void ring_close(struct ring *ring) {
+        free(ring->consumer.leases);
+        CHECK_EQ(munmap(ring->memory, 2 * ring->capacity), 0);
+}
+
+/* What the bus does: the hot half first, then the cold one. */
+static int receive(struct ring *ring, struct tachyon_message *message) {
+        int r;
+
+        if (ring_recv_small(&ring->consumer, message))
+                return 0;
+        r = ring_recv(&ring->consumer, message);
+        if (r <= 0)
+                return r;
+        ring_advance(&ring->consumer);
+        ring_checkpoint(&ring->consumer);
+        return 0;
+}
+
+static int release(struct ring *ring, uint64_t lease) {
+        int r;
+
+        if (ring_release_newest(&ring->consumer, lease))
+                return 0;
+        r = ring_release(&ring->consumer, lease);
+        if (r > 0)
+                ring_advance(&ring->consumer);
+        return r < 0 ? r : 0;
+}
+
+static int send_pattern(struct ring *ring, uint64_t size, uint64_t seed) {
+        static unsigned char buffer[1 << 20];
+
+        fill(buffer, size, seed);
+        return ring_send(&ring->producer, buffer, size, (uint32_t)seed);
+}
+
+static void check_message(const struct tachyon_message *message, uint64_t size, uint64_t seed) {
+        CHECK_EQ(message->size, size);
+        CHECK_EQ(message->type_id, (uint32_t)seed);
+        CHECK_EQ(message->flags, 0);
+        CHECK_EQ(message->correlation_id, 0);
+        CHECK(matches(message->data, size, seed));
+        CHECK_EQ((uintptr_t)message->data % (size > FRAME_INLINE_SIZE ? 64 : 8), 0);
+}
+
+static void send_and_receive(struct ring *ring, uint64_t size, uint64_t seed) {
+        struct tachyon_message message;
+
+        CHECK_EQ(ring_refresh(&ring->producer), 0);
+        CHECK_EQ(send_pattern(ring, size, seed), 0);
+        CHECK_EQ(receive(ring, &message), 0);
+        check_message(&message, size, seed);
+        CHECK_EQ(release(ring, message.lease), 0);
+        CHECK_EQ(receive(ring, &message), -EAGAIN);
+}
+
+static void test_every_size_arrives_whole(void) {
+        struct ring ring;
+
+        ring_open(&ring, PAGE);
+        for (uint64_t size = 0; size <= ring_max_size(ring.producer.mask); size++)
+                send_and_receive(&ring, size, size + 1);
+        ring_close(&ring);
+}
+
+static void test_largest_message_fits_at_every_place(void) {
+        struct ring ring;
+
+        ring_open(&ring, PAGE);
+        for (uint64_t i = 0; i < 2 * PAGE / FRAME_ALIGNMENT; i++) {
+                send_and_receive(&ring, ring_max_size(ring.producer.mask), i);
+                send_and_receive(&ring, 1, i); /* on to the next place */
+        }
+        ring_close(&ring);
+}
+
+static void test_too_large_never_fits(void) {
+        struct ring ring;
+        void *data;
+
+        ring_open(&ring, PAGE);
+        CHECK_EQ(ring_max_size(ring.producer.mask), PAGE - 128);
+        CHECK_EQ(send_pattern(&ring, PAGE - 127, 1), -EAGAIN);
+        CHECK_EQ(ring_reserve(&ring.producer, &data, PAGE - 127), -EAGAIN);
+        CHECK_EQ(ring_reserve(&ring.producer, &data, (uint64_t)UINT32_MAX + 1), -EAGAIN);
+        CHECK_EQ(ring_reserve(&ring.producer, &data, UINT64_MAX), -EAGAIN);
+        CHECK_EQ(ring_send(&ring.producer, "", UINT64_MAX, 0), -EAGAIN);
+        send_and_receive(&ring, PAGE - 128, 2);
+        ring_close(&ring);
+}
+
+static void test_full_ring_keeps_one_line_free(void) {
+        struct ring ring;
+        uint64_t n = 0;
+
+        ring_open(&ring, PAGE);
+        while (send_pattern(&ring, 8, n) == 0)
+                n++;
+        CHECK_EQ(n, PAGE / FRAME_ALIGNMENT - 1);
+        CHECK_EQ(ring_refresh(&ring.producer), 0);
+        CHECK_EQ(send_pattern(&ring, 8, n), -EAGAIN);
+        for (uint64_t i = 0; i < n; i++) {
+                struct tachyon_message message;
+
+                CHECK_EQ(receive(&ring, &message), 0);
+                check_message(&message, 8, i);
+                CHECK_EQ(release(&ring, message.lease), 0);
+        }
+        CHECK_EQ(atomic_load(&ring.read_position), n * FRAME_ALIGNMENT);
+        ring_close(&ring);
+}
+
+/*
+ * The payload's lines, seen one lap later, are exactly the stamps that the
+ * consumer will be waiting for. Only the producer's look-ahead (I1) prevents
+ * that it takes them for frames.
+ */
+static void send_payload_of_stamps(struct ring *ring, uint64_t flags) {
+        uint64_t size = ring_max_size(ring->producer.mask), first = ring->producer.position + FRAME_ALIGNMENT;
+        uint64_t words[PAGE / 8] = { 0 };
+        struct tachyon_message message;
+
+        for (uint64_t i = 0; i < size / 8; i += 8)
+                words[i] = (first + i * 8 + ring->capacity) | flags;
+        CHECK_EQ(ring_refresh(&ring->producer), 0);
+        CHECK_EQ(ring_send(&ring->producer, words, size, 1), 0);
+        CHECK_EQ(receive(ring, &message), 0);
+        CHECK(memcmp(message.data, words, size) == 0);
+        CHECK_EQ(release(ring, message.lease), 0);
+}
+
+static void test_stale_payload_is_never_taken_for_a_frame(void) {
+        struct ring ring;
+
+        ring_open(&ring, PAGE);
+        for (uint64_t flags = FRAME_VALID; flags <= FRAME_FLAGS_MASK; flags += 2) {
+                uint64_t next = ring.producer.position + ring.capacity - FRAME_ALIGNMENT;
+
+                send_payload_of_stamps(&ring, flags);
+                while (ring.producer.position < next + ring.capacity)
+                        send_and_receive(&ring, ring.producer.position % 256, 7);
+        }
+        ring_close(&ring);
+}
+
+static void test_stale_payload_after_a_shrunk_reservation(void) {
+        struct ring ring;
+        uint64_t *words;
+        void *data;
+
+        ring_open(&ring, PAGE);
+        for (int lap = 0; lap < 200; lap++) {
+                struct tachyon_message message;
+                uint64_t size = PAGE / 2, position = ring.producer.position;
+
+                CHECK_EQ(ring_refresh(&ring.producer), 0);
+                CHECK_EQ(ring_reserve(&ring.producer, &data, size), 0);
+                words = data;
+                for (uint64_t i = 0; i < size / 8; i += 8)
+                        words[i] = (position + FRAME_ALIGNMENT + i * 8) | FRAME_VALID;
+                CHECK_EQ(ring_commit(&ring.producer, (uint64_t)lap % 130, 3), 0);
+                CHECK_EQ(receive(&ring, &message), 0);
+                CHECK_EQ(message.size, lap % 130);
+                CHECK_EQ(release(&ring, message.lease), 0);
+                CHECK_EQ(receive(&ring, &message), -EAGAIN);
+        }
+        ring_close(&ring);
+}
+
+static void test_reserve_commit_every_shrink(void) {
+        struct ring ring;
+        struct tachyon_message message;
+        void *data;
+
+        ring_open(&ring, PAGE);
+        for (uint64_t reserved = 0; reserved <= 200; reserved++)
+                for (uint64_t size = 0; size <= reserved; size++) {
+                        CHECK_EQ(ring_refresh(&ring.producer), 0);
+                        CHECK_EQ(ring_reserve(&ring.producer, &data, reserved), 0);
+                        CHECK_EQ((uintptr_t)data % (reserved > FRAME_INLINE_SIZE ? 64 : 8), 0);
+                        fill(data, reserved, size);
+                        CHECK_EQ(receive(&ring, &message), -EAGAIN);
+                        CHECK_EQ(ring_commit(&ring.producer, size, (uint32_t)size), 0);
+                        CHECK_EQ(receive(&ring, &message), 0);
+                        check_message(&message, size, size);
+                        CHECK_EQ(release(&ring, message.lease), 0);
+                }
+        ring_close(&ring);
+}
+
+static void test_one_reservation_at_a_time(void) {
+        struct ring ring;
+        void *data = NULL, *other = NULL;
+
+        ring_open(&ring, PAGE);
+        CHECK_EQ(ring_commit(&ring.producer, 0, 0), -EINVAL);
+        CHECK_EQ(ring_reserve(&ring.producer, &data, 100), 0);
+        CHECK_EQ(ring_refresh(&ring.producer), 0);
+        CHECK_EQ(ring_reserve(&ring.producer, &other, 0), -EAGAIN);
+        CHECK_EQ(send_pattern(&ring, 0, 1), -EAGAIN);
+        CHECK(!other);
+        CHECK_EQ(ring_commit(&ring.producer, 101, 0), -EINVAL);
+        CHECK_EQ(ring_commit(&ring.producer, 100, 0), 0);
+        CHECK_EQ(ring_commit(&ring.producer, 0, 0), -EINVAL);
+        ring_close(&ring);
+}
+
+static void test_cancelled_is_never_seen(void) {
+        struct ring ring;
+        struct tachyon_message message;
+        void *data;
+
+        ring_open(&ring, PAGE);
+        for (uint64_t i = 0; i < 3 * PAGE / FRAME_ALIGNMENT; i++) {
+                CHECK_EQ(ring_refresh(&ring.producer), 0);
+                CHECK_EQ(ring_reserve(&ring.producer, &data, PAGE - 128), 0);
+                fill(data, PAGE - 128, i);
+                ring_cancel(&ring.producer);
+                ring_cancel(&ring.producer);
+                CHECK_EQ(receive(&ring, &message), -EAGAIN);
+                send_and_receive(&ring, i % 100, i);
+        }
+        ring_close(&ring);
+}
+
+/* ---- leases ------------------------------------------------------------- */
+
+static void release_permutation(const int *order, int n) {
+        struct tachyon_message messages[4];
+        bool released[4] = { false };
+        struct ring ring;
+        int front = 0;
+
+        ring_open(&ring, PAGE);
+        for (int i = 0; i < n; i++) {
+                CHECK_EQ(send_pattern(&ring, (uint64_t)i * 100, (uint64_t)i), 0);
+                CHECK_EQ(receive(&ring, &messages[i]), 0);
+        }
+        for (int i = 0; i < n; i++) {
+                CHECK_EQ(ring_leases_out(&ring.consumer), n - i);
+                CHECK_EQ(release(&ring, messages[order[i]].lease), 0);
+                CHECK_EQ(release(&ring, messages[order[i]].lease), -EINVAL);
+                released[order[i]] = true;
+                while (front < n && released[front])
+                        front++;
+                CHECK_EQ(atomic_load(&ring.read_position),
+                         front < n ? messages[front].lease : ring.producer.position);
+                for (int j = 0; j < n; j++)
+                        if (!released[j])
+                                check_message(&messages[j], (uint64_t)j * 100, (uint64_t)j);
+        }
+        CHECK_EQ(ring_leases_out(&ring.consumer), 0);
+        ring_close(&ring);
+}
+
+static void test_leases_released_in_every_order(void) {
+        int order[4];
+
+        for (int code = 0; code < 256; code++) {
+                unsigned int seen = 0;
+
+                for (int i = 0; i < 4; i++) {
+                        order[i] = code >> (2 * i) & 3;
+                        seen |= 1u << order[i];
+                }
+                if (seen == 15)
+                        release_permutation(order, 4);
+        }
+}
+
+static void test_what_is_no_lease_is_refused(void) {
+        struct tachyon_message message;
+        struct ring ring;
+
+        ring_open(&ring, PAGE);
+        CHECK_EQ(release(&ring, 0), -EINVAL);
+        CHECK_EQ(send_pattern(&ring, 500, 1), 0);
+        CHECK_EQ(release(&ring, 0), -EINVAL); /* not received yet */
+        CHECK_EQ(receive(&ring, &message), 0);
+        CHECK_EQ(release(&ring, message.lease + 1), -EINVAL);
+        CHECK_EQ(release(&ring, message.lease + 64), -EINVAL); /* in the middle of it */
+        CHECK_EQ(release(&ring, message.lease + PAGE), -EINVAL);
+        CHECK_EQ(release(&ring, UINT64_MAX - 63), -EINVAL);
+        CHECK_EQ(release(&ring, message.lease), 0);
+        CHECK_EQ(release(&ring, message.lease), -EINVAL);
+        for (int i = 0; i < 100; i++) /* where it was, others are by now */
+                send_and_receive(&ring, 500, 2);
+        CHECK_EQ(release(&ring, message.lease), -EINVAL);
+        ring_close(&ring);
+}
+
+static void test_leased_bytes_are_not_overwritten(void) {
+        struct tachyon_message held, message;
+        struct ring ring;
+
+        ring_open(&ring, PAGE);
+        CHECK_EQ(send_pattern(&ring, 300, 42), 0);
+        CHECK_EQ(receive(&ring, &held), 0);
+        for (uint64_t i = 0;; i++) {
+                CHECK_EQ(ring_refresh(&ring.producer), 0);
+                if (send_pattern(&ring, 200, i) < 0)
+                        break;
+                CHECK_EQ(receive(&ring, &message), 0);
+                CHECK_EQ(release(&ring, message.lease), 0);
+        }
+        check_message(&held, 300, 42);
+        CHECK_EQ(release(&ring, held.lease), 0);
+        CHECK_EQ(ring_refresh(&ring.producer), 0);
+        CHECK_EQ(send_pattern(&ring, PAGE - 128, 1), 0);
+        ring_close(&ring);
+}
+
+/* While more is waiting, at most an eighth of the ring is kept from the producer. */
+static void test_held_back_room_is_bounded(void) {
+        struct tachyon_message message;
+        struct ring ring;
+
+        ring_open(&ring, 16 * PAGE);
+        for (uint64_t sent = 0, received = 0; received < 5000; received++) {
+                while (sent - received < 100) {
+                        CHECK_EQ(ring_refresh(&ring.producer), 0);
+                        CHECK_EQ(send_pattern(&ring, 20, sent++), 0);
+                }
+                CHECK_EQ(receive(&ring, &message), 0);
+                CHECK_EQ(release(&ring, message.lease), 0);
+                CHECK(message.lease + 64 - atomic_load(&ring.read_position) <= ring.capacity / 8 + 64);
+        }
+        ring_close(&ring);
+}
+
+/* ---- a hostile peer ----------------------------------------------------- */
+
+static void forge(uint64_t stamp_flags, uint32_t size, int expected) {
+        struct tachyon_message message;
+        struct frame *frame;
+        struct ring ring;
+
+        ring_open(&ring, PAGE);
+        CHECK_EQ(send_pattern(&ring, 100, 1), 0);
+        frame = (void *)(ring.memory + ring.producer.position);
+        atomic_store(&frame->size, size);
+        atomic_store(&frame->stamp, ring.producer.position | stamp_flags);
+        CHECK_EQ(receive(&ring, &message), 0);
+        CHECK_EQ(receive(&ring, &message), expected);
+        ring_close(&ring);
+}
+
+static void test_forged_frames_break_the_protocol(void) {
+        /* The frame before takes 192 bytes, and stays leased: this much is the most. */
+        forge(FRAME_VALID, PAGE - 128 - 192, 0);
+        forge(FRAME_VALID, PAGE - 127 - 192, -EPROTO);
+        forge(FRAME_VALID, PAGE, -EPROTO);
+        forge(FRAME_VALID, UINT32_MAX, -EPROTO);
+        forge(FRAME_VALID, UINT32_MAX - 63, -EPROTO);
+        for (uint64_t flag = 2; flag < 64; flag <<= 1)
+                forge(FRAME_VALID | flag, 8, -EPROTO);
+}
+
+static void test_forged_stamps_are_no_frames(void) {
+        struct tachyon_message message;
+        struct frame *frame;
+        struct ring ring;
+
+        ring_open(&ring, PAGE);
+        frame = (void *)ring.memory;
+        for (unsigned int bit = 0; bit < 64; bit++) {
+                atomic_store(&frame->stamp, FRAME_VALID ^ UINT64_C(1) << bit);
+                CHECK_EQ(ring_has_message(&ring.consumer), bit > 0 && bit < 6);
+                CHECK_EQ(receive(&ring, &message), bit > 0 && bit < 6 ? -EPROTO : -EAGAIN);
+        }
+        ring_close(&ring);
+}
+
+static void test_forged_read_position_breaks_the_protocol(void) {
+        uint64_t start = UINT64_C(1) << 20;
+        struct ring ring;
+
+        ring_open_at(&ring, PAGE, start);
+        for (int i = 0; i < 4; i++)
+                send_and_receive(&ring, 0, 1);
+        CHECK_EQ(ring_refresh(&ring.producer), 0);
+        const uint64_t impossible[] = {
+                start,                /* back */
+                start + 5 * 64,       /* ahead of what was written */
+                start + 4 * 64 - 1,   /* between two lines */
+                start + 4 * 64 + PAGE,
+                0,
+                UINT64_MAX,
+        };
+        for (size_t i = 0; i < sizeof(impossible) / sizeof(impossible[0]); i++) {
+                atomic_store(&ring.read_position, impossible[i]);
+                CHECK_EQ(ring_refresh(&ring.producer), -EPROTO);
+        }
+        atomic_store(&ring.read_position, start + 4 * 64);
+        CHECK_EQ(ring_refresh(&ring.producer), 0);
+        ring_close(&ring);
+}
+
+/* ---- positions ---------------------------------------------------------- */
+
+static void walk_across(uint64_t position) {
+        struct ring ring;
+
+        ring_open_at(&ring, PAGE, position - PAGE);
+        while (ring.producer.position < position + PAGE)
+                send_and_receive(&ring, ring.producer.position / 64 % 300, ring.producer.position);
+        ring_close(&ring);
+}
+
+static void test_positions_pass_round_numbers(void) {
+        walk_across(UINT64_C(1) << 31);
+        walk_across(UINT64_C(1) << 32);
+        walk_across(UINT64_C(1) << 33);
+        walk_across(UINT64_C(1) << 63);
+}
+
+/* ---- against a model ---------------------------------------------------- */
+
+#define MODEL_FRAMES 4096u /* more than ever fit, and a power of two */
+
+struct model_frame {
+        uint64_t position, size, seed;
+        bool released;
+};
+
+/* A queue: [first, cursor) received, of which some are released; [cursor, end) waiting. */
+struct model {
+        struct model_frame frames[MODEL_FRAMES];
+        uint64_t first, cursor, end, position;
+};
+
+static struct model_frame *model_frame(struct model *model, uint64_t i) {
+        return &model->frames[i % MODEL_FRAMES];
+}
+
+static uint64_t model_room(struct model *model, const struct ring *ring) {
+        uint64_t used = model->first == model->end ? 0 : model->position - model_frame(model, model->first)->position;
+
+        return ring->capacity - FRAME_ALIGNMENT - used;
+}
+
+static void model_send(struct model *model, struct ring *ring, uint64_t *random) {
+        uint64_t limit = next_random(random) % 8 ? 200 : ring_max_size(ring->producer.mask) + 1;
+        uint64_t reserved = next_random(random) % limit, size = reserved, seed = next_random(random);
+        bool fits = frame_length(reserved, FRAME_INLINE_SIZE) <= model_room(model, ring);
+        void *data;
+        int r;
+
+        ring_advance(&ring->consumer);
+        CHECK_EQ(ring_refresh(&ring->producer), 0);
+        if (seed % 4 != 0) {
+                r = send_pattern(ring, size, seed);
+        } else {
+                r = ring_reserve(&ring->producer, &data, reserved);
+                size = seed / 8 % (reserved + 1);
+                if (r == 0 && seed % 8 == 0) {
+                        fill(data, reserved, seed);
+                        ring_cancel(&ring->producer);
+                        return;
+                }
+                if (r == 0) {
+                        fill(data, size, seed);
+                        r = ring_commit(&ring->producer, size, (uint32_t)seed);
+                }
+        }
+        CHECK_EQ(r, fits ? 0 : -EAGAIN);
+        if (r < 0)
+                return;
+        *model_frame(model, model->end++) = (struct model_frame){ model->position, size, seed, false };
+        model->position += frame_length(size, FRAME_INLINE_SIZE);
+}
+
+static void model_receive(struct model *model, struct ring *ring) {
+        struct tachyon_message message;
+        int r = receive(ring, &message);
+
+        CHECK_EQ(r, model->cursor < model->end ? 0 : -EAGAIN);
+        if (r < 0)
+                return;
+        CHECK_EQ(message.lease, model_frame(model, model->cursor)->position);
+        check_message(&message, model_frame(model, model->cursor)->size, model_frame(model, model->cursor)->seed);
+        model->cursor++;
+}
+
+static void model_release(struct model *model, struct ring *ring, uint64_t *random) {
+        struct model_frame *frame;
+
+        if (model->first == model->cursor)
+                return;
+        frame = model_frame(model, model->first + next_random(random) % (model->cursor - model->first));
+        CHECK_EQ(release(ring, frame->position), frame->released ? -EINVAL : 0);
+        frame->released = true;
+        while (model->first < model->cursor && model_frame(model, model->first)->released)
+                model->first++;
+}
+
+static void test_random_walk_against_a_queue(void) {
+        static struct model model;
+        uint64_t random = 88172645463325252u;
+
+        for (uint64_t capacity = PAGE; capacity <= 16 * PAGE; capacity *= 4) {
+                struct ring ring;
+
+                model.first = model.cursor = model.end = model.position = 0;
+                ring_open(&ring, capacity);
+                for (int step = 0; step < 30000; step++) {
+                        uint64_t dice = next_random(&random) % 16;
+
+                        if (dice < 5)
+                                model_send(&model, &ring, &random);
+                        else if (dice < 10)
+                                model_receive(&model, &ring);
+                        else
+                                model_release(&model, &ring, &random);
+                }
+                CHECK(model.position > 20 * capacity);
+                ring_close(&ring);
+        }
+}
+
+/* ---- threads ------------------------------------------------------------ */
+
+#define RELEASERS 3
+#define THREAD_MESSAGES 30000u
+
+struct exchange {
+        struct ring ring;
+        int pipe[2]; /* received messages, on their way to whoever releases them */
+};
+
+static void *produce(void *context) {
+        struct exchange *exchange = context;
+
+        for (uint64_t i = 0; i < THREAD_MESSAGES; i++)
+                while (send_pattern(&exchange->ring, i % 300, i) < 0)
+                        CHECK_EQ(ring_refresh(&exchange->ring.producer), 0);
+        return NULL;
+}
+
+static void *release_for_others(void *context) {
+        struct exchange *exchange = context;
+        struct tachyon_message message;
+
+        while (read(exchange->pipe[0], &message, sizeof(message)) == sizeof(message)) {
+                CHECK(matches(message.data, message.size, message.type_id));
+                CHECK_EQ(release(&exchange->ring, message.lease), 0);
+        }
+        return NULL;
+}
+
+/* Neighbours released by different threads: read_position must reach the end, with nobody left to push it. */
+static void test_releases_from_many_threads_lose_nothing(void) {
+        struct exchange exchange;
+        pthread_t producer, releasers[RELEASERS];
+
+        ring_open(&exchange.ring, PAGE);
+        CHECK_EQ(pipe2(exchange.pipe, O_CLOEXEC), 0);
+        producer = thread_start(produce, &exchange);
+        for (int i = 0; i < RELEASERS; i++)
+                releasers[i] = thread_start(release_for_others, &exchange);
+        for (uint64_t i = 0; i < THREAD_MESSAGES; i++) {
+                struct tachyon_message message;
+                int r;
+
+                while ((r = receive(&exchange.ring, &message)) == -EAGAIN)
+                        sched_yield();
+                CHECK_EQ(r, 0);
+                CHECK_EQ(message.type_id, i);
+                CHECK_EQ(write(exchange.pipe[1], &message, sizeof(message)), sizeof(message));
+        }
+        close(exchange.pipe[1]);
+        thread_join(producer);
+        for (int i = 0; i < RELEASERS; i++)
+                thread_join(releasers[i]);
+        CHECK_EQ(atomic_load(&exchange.ring.read_position), exchange.ring.producer.position);
+        CHECK_EQ(ring_leases_out(&exchange.ring.consumer), 0);
+        close(exchange.pipe[0]);
+        ring_close(&exchange.ring);
+}
+
+int main(int argc, char **argv) {
+        tests_begin(argc, argv);
+        RUN(test_every_size_arrives_whole);
+        RUN(test_largest_message_fits_at_every_place);
+        RUN(test_too_large_never_fits);
+        RUN(test_full_ring_keeps_one_line_free);
+        RUN(test_stale_payload_is_never_taken_for_a_frame);
+        RUN(test_stale_payload_after_a_shrunk_reservation);
+        RUN(test_reserve_commit_every_shrink);
+        RUN(test_one_reservation_at_a_time);
+        RUN(test_cancelled_is_never_seen);
+        RUN(test_leases_released_in_every_order);
+        RUN(test_what_is_no_lease_is_refused);
+        RUN(test_leased_bytes_are_not_overwritten);
+        RUN(test_held_back_room_is_bounded);
+        RUN(test_forged_frames_break_the_protocol);
+        RUN(test_forged_stamps_are_no_frames);
+        RUN(test_forged_read_position_breaks_the_protocol);
+        RUN(test_positions_pass_round_numbers);
+        RUN(test_random_walk_against_a_queue);
+        RUN(test_releases_from_many_threads_lose_nothing);
+        return tests_end();
+}
