@@ -59,10 +59,12 @@ static int receive(struct ring *ring, struct tachyon_message *message) {
         if (ring_recv_small(&ring->consumer, message))
                 return 0;
         r = ring_recv(&ring->consumer, message);
-        if (r <= 0)
+        if (r < 0)
                 return r;
-        ring_advance(&ring->consumer);
-        ring_checkpoint(&ring->consumer);
+        if (atomic_load(&ring->consumer.cursor) >= ring->consumer.checkpoint) {
+                ring_advance(&ring->consumer);
+                ring_checkpoint(&ring->consumer);
+        }
         return 0;
 }
 

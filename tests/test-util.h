@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -31,6 +32,9 @@
 
 /* Nothing here takes long; what lasts this long hangs. */
 #define WATCHDOG_SECONDS 120
+
+/* No ring in these tests is larger. */
+#define LARGEST_MEMORY ((rlim_t)256 << 20)
 
 #define MS INT64_C(1000000)
 #define SECOND (1000 * MS)
@@ -135,6 +139,18 @@ static test_unused int fd_lowest(void) {
         CHECK(fd >= 0);
         close(fd);
         return fd;
+}
+
+/* Sets the soft limit, and gives what it was. */
+static test_unused rlim_t limit_resource(int resource, rlim_t value) {
+        struct rlimit limit;
+        rlim_t old;
+
+        CHECK_EQ(getrlimit((__rlimit_resource_t)resource, &limit), 0);
+        old = limit.rlim_cur;
+        limit.rlim_cur = value;
+        CHECK_EQ(setrlimit((__rlimit_resource_t)resource, &limit), 0);
+        return old;
 }
 
 static test_unused int mapping_count(void) {
@@ -278,6 +294,9 @@ static test_unused uint64_t next_random(uint64_t *state) {
 
 static _Noreturn void case_main(void (*fn)(void)) {
         int fds = fd_count();
+
+        /* Shared memory is charged to the whole machine: no slip in a test may take it all. */
+        limit_resource(RLIMIT_FSIZE, LARGEST_MEMORY);
 
         alarm(WATCHDOG_SECONDS);
         fn();
