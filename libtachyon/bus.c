@@ -158,12 +158,11 @@ static int bus_release_error(struct tachyon_bus *bus, uint64_t lease) {
 static int bus_release_dead(struct tachyon_bus *bus, uint64_t lease) {
         if (bus_dead(bus) == TACHYON_EFORK || ring_release(&bus->in, lease) < 0)
                 return bus_release_error(bus, lease);
-        /* Acq_rel: the last one comes after all the others' reads of the ring. */
-        if (atomic_load_explicit(&bus->orphans, memory_order_acquire) &&
-            atomic_fetch_sub_explicit(&bus->orphans, 1, memory_order_acq_rel) == 1)
-                bus_destroy(bus);
-        else
+        if (!atomic_load_explicit(&bus->orphans, memory_order_acquire))
                 ring_advance(&bus->in);
+        /* Acq_rel: the last one comes after all that the others did. After it, the bus is not to be touched. */
+        else if (atomic_fetch_sub_explicit(&bus->orphans, 1, memory_order_acq_rel) == 1)
+                bus_destroy(bus);
         return 0;
 }
 

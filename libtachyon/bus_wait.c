@@ -226,8 +226,10 @@ static int bus_await_data_busy(struct tachyon_bus *bus, int64_t deadline) {
 
 /* 0: there is a message; or an error, -EAGAIN for an immediate deadline. */
 int bus_await_data(struct tachyon_bus *bus, int64_t timeout_ns) {
-        int r;
+        int r = bus_dead(bus);
 
+        if (r) /* first: in a forked child, nothing of the rings is mapped */
+                return bus_explain_death(r);
         bus_publish_released(bus);
         r = bus_look_for_data(bus);
         if (r == 0 && timeout_ns == 0) {

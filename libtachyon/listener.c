@@ -296,13 +296,16 @@ static int64_t listener_next_time(const struct tachyon_listener *listener, int64
 
 static int listener_sleep(struct tachyon_listener *listener, int64_t deadline) {
         int64_t now = now_ns(), until = listener_next_time(listener, deadline, now);
-        struct pollfd readable = { .fd = listener->poller, .events = POLLIN };
+        struct pollfd fds[] = {
+                { .fd = listener->poller, .events = POLLIN },
+                { .fd = listener->socket }, /* its hang-up: closed by another thread */
+        };
         int r;
 
         if (now < listener->backoff || listener->n_pending == listener->settings.max_pending)
                 /* The listening socket may be readable all the time: leave it out. */
                 os_poller_remove(listener->poller, listener->socket);
-        r = os_poll(&readable, 1, until);
+        r = os_poll(fds, 2, until);
         os_poller_add(listener->poller, listener->socket);
         if (r < 0)
                 return r;
