@@ -194,5 +194,8 @@ def start_peer(path: Path) -> Iterator[Callable[[str], Peer]]:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     passed = terminalreporter.stats.get("passed", [])
-    in_c = sum("test_c.py" in report.nodeid for report in passed)
-    terminalreporter.write_line(f"python tests: {len(passed) - in_c}, C tests: {in_c} passed")
+    in_c = [report for report in passed if "test_c.py" in report.nodeid]
+    cases = sum(dict(report.user_properties).get("cases", 0) for report in in_c)
+    terminalreporter.write_line(
+        f"passed: {len(passed) - len(in_c)} Python tests, {cases} C tests in {len(in_c)} programs"
+    )
