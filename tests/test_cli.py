@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import contextlib
 import hashlib
@@ -14,13 +15,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tachyon
-from tachyon.cli import _exit, _text
+from tachyon.cli import _exit, _text, send
 
 PIPE = subprocess.PIPE
 # Long enough for a busy machine; a test that gets here has failed.
@@ -236,6 +238,32 @@ def test_exact_count_is_no_error(commands: Commands, bus_path: Path, tmp_path: P
     sender = commands.start("send", bus_path, tmp_path / "in", "--message-size", "4")
     assert finish(receiver) == (0, b"one.two.", "")
     assert finish(sender) == (0, b"", "")
+
+
+@pytest.mark.parametrize("taken", [1, 2])
+def test_receiver_may_close_when_it_has_taken_everything(
+    bus_path: Path, tmp_path: Path, taken: int
+) -> None:
+    # In one process, so that the receiver has closed for sure when the sender looks.
+    (tmp_path / "in").write_bytes(b"one.two.")
+    args = argparse.Namespace(type_id=0, timeout=PATIENCE, count=2, message_size=4, path="")
+    with (
+        tachyon.Listener(bus_path) as listener,
+        ThreadPoolExecutor() as pool,
+        open(tmp_path / "in", "rb") as source,
+    ):
+        accepted = pool.submit(listener.accept, PATIENCE)
+        with tachyon.Bus.connect(bus_path) as bus, accepted.result() as receiver:
+            sender = send._Sender(bus, source.fileno(), args)
+            sender.send_all()
+            for _ in range(taken):
+                receiver.recv(timeout=PATIENCE)
+            receiver.close()
+            if taken == 2:
+                sender.send_all()  # The input has ended; all that is left to do is the last look.
+            else:
+                with pytest.raises(tachyon.ClosedError):
+                    sender.send_all()
 
 
 def test_non_blocking_output(commands: Commands, bus_path: Path) -> None:

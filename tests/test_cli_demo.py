@@ -63,6 +63,9 @@ def test_table(report: dict[str, Any]) -> None:
     report["ok"] = report["socket"]["ticks"]["sha256_ok"] = False
     text = _demo_table.render(report)
     assert "only one CPU" in text
+    report["machine"] |= {"cpus": 4, "load": 6.25}
+    report["bus"]["sleeps_per_roundtrip"] = 0.5
+    assert "load 6.2 on 4 CPUs" in _demo_table.render(report)
     assert "NOT what was sent" in text
 
 

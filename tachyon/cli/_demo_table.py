@@ -19,6 +19,11 @@ wait by polling: every wait is a switch by the kernel, through a bus as through
 a socket, and for single round trips a socket's is the cheaper one. With two
 CPUs a bus needs no system call on the way."""
 
+BUSY = """
+Something else keeps the CPUs busy (load {load:.1f} on {cpus} CPUs), so that the two
+processes had to share one and slept for each other. On a calm machine a bus
+sleeps in hardly any round trip: try again."""
+
 
 def render(result: Result) -> str:
     """Return the whole text."""
@@ -37,6 +42,8 @@ def render(result: Result) -> str:
     ]
     if machine["cpus"] == 1:
         lines.append(ONE_CPU)
+    elif result["bus"]["sleeps_per_roundtrip"] > 0.1:
+        lines.append(BUSY.format(**machine))
     lines += ["", _verdict(result)]
     return "\n".join(lines)
 
@@ -75,10 +82,12 @@ def _rates(result: Result) -> list[Row]:
 
 def _round_trips(result: Result) -> list[Row]:
     bus, socket = result["bus"]["roundtrip_us"], result["socket"]["roundtrip_us"]
-    return [
+    rows = [
         (f"  {name}", f"{bus[name]:,.1f}", f"{socket[name]:,.1f}", _times(socket[name] / bus[name]))
         for name in bus
     ]
+    slept = [f"{result[transport]['sleeps_per_roundtrip']:.2f}" for transport in ("bus", "socket")]
+    return [*rows, ("  sleeps per round trip", slept[0], slept[1], "")]
 
 
 def _times(ratio: float) -> str:

@@ -13,6 +13,7 @@ import gc
 import hashlib
 import json
 import os
+import resource
 import sys
 import time
 from array import array
@@ -98,8 +99,7 @@ class Producer:
     def run(self, transport: str, work: str, job: str) -> None:
         link = LINKS[transport].connect(os.path.join(self.folder, job))
         if work == "roundtrip":
-            samples = self._round_trips(link)
-            report(job=job, count=len(samples), microseconds=percentiles(samples))
+            self._round_trips(link, job)
             link.close()
             return
         began = time.monotonic_ns()
@@ -110,11 +110,19 @@ class Producer:
         link.close()
         report(job=job, began_ns=began)
 
-    def _round_trips(self, link: Link) -> array[int]:
+    def _round_trips(self, link: Link, job: str) -> None:
         size = _demo_data.TICK_SIZE
         wanted = min(WARM_UP + ROUND_TRIPS, len(self.ticks) // size)
+        slept = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
         samples = link.ping(self.ticks[: wanted * size], teller(wanted // 20, self.progress))
-        return samples[WARM_UP:] or samples
+        slept = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - slept
+        counted = samples[WARM_UP:] or samples
+        report(
+            job=job,
+            count=len(counted),
+            sleeps=slept / len(samples),
+            microseconds=percentiles(counted),
+        )
 
 
 class Consumer:

@@ -11,8 +11,8 @@ BAR_WIDTH = 28
 class Progress:
     """Draws on the stream while it is a terminal. A context: it wipes itself at the end."""
 
-    def __init__(self, stream: TextIO | None, wanted: bool = True) -> None:
-        self._stream = stream if wanted and stream is not None and stream.isatty() else None
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream if stream is not None and stream.isatty() else None
         self._fraction = 0.0
         encoding = (getattr(stream, "encoding", None) or "ascii").lower()
         self._full, self._empty = ("█", "░") if encoding.startswith("utf") else ("#", ".")

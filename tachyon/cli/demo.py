@@ -219,6 +219,7 @@ def _summarise(reports: dict[str, Report]) -> Report:
         round_trips = sent[job_name(transport, "roundtrip", 0)]
         result[transport]["roundtrip_us"] = round_trips["microseconds"]
         result[transport]["roundtrips"] = round_trips["count"]
+        result[transport]["sleeps_per_roundtrip"] = round_trips["sleeps"]
     return result
 
 
@@ -253,4 +254,5 @@ def _machine() -> Report:
         "python": ".".join(map(str, sys.version_info[:3])),
         "system": f"{system.sysname} {system.release} {system.machine}",
         "cpus": len(affinity(0)) if affinity else os.cpu_count() or 1,
+        "load": os.getloadavg()[0],
     }
