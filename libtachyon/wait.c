@@ -54,12 +54,28 @@ int sleeper_take_rings(struct sleeper *sleeper) {
         return 0;
 }
 
+/*
+ * True for whoever may ring this epoch: one thread once. Not `rung != epoch`:
+ * a thread that saw an epoch long ago would ring it a second time after
+ * another one rang the next, and the peer would count that as a flood. Epochs
+ * count up and wrap.
+ */
+static bool waker_claim(struct waker *waker, uint32_t epoch) {
+        uint32_t rung = atomic_load_explicit(&waker->rung, memory_order_relaxed);
+
+        do
+                if ((int32_t)(epoch - rung) <= 0)
+                        return false;
+        while (!atomic_compare_exchange_weak_explicit(&waker->rung, &rung, epoch, memory_order_relaxed,
+                                                      memory_order_relaxed));
+        return true;
+}
+
 int waker_ring(struct waker *waker, uint32_t epoch) {
         const unsigned char ring = DOORBELL_RING;
         ssize_t n;
 
-        /* Relaxed: whoever swaps the epoch in rings, and nobody else does. */
-        if (atomic_exchange_explicit(&waker->rung, epoch, memory_order_relaxed) == epoch)
+        if (!waker_claim(waker, epoch))
                 return 0;
         atomic_fetch_add_explicit(&waker->rings, 1, memory_order_relaxed);
         do
