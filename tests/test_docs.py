@@ -152,7 +152,11 @@ def clone() -> Iterator[Path]:
 def make_environment(bin_folder: Path) -> None:
     bin_folder.mkdir(parents=True)
     python = shlex.quote(sys.executable)
-    for name, arguments in ("python", ""), ("pip", "-m pip"), ("tachyon", "-m tachyon"):
+    # As pip writes it: with its own folder, not the current one, at the head of sys.path.
+    main = bin_folder / "main.py"
+    main.write_text("import sys\n\nfrom tachyon.cli import main\n\nsys.exit(main())\n")
+    commands = {"python": "", "pip": "-m pip", "tachyon": shlex.quote(str(main))}
+    for name, arguments in commands.items():
         script = bin_folder / name
         script.write_text(f'#!/bin/sh\nexec {python} {arguments} "$@"\n')
         script.chmod(0o755)
