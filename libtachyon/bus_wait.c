@@ -149,22 +149,27 @@ static void sleeper_vacate(struct sleeper *sleeper) {
 
 /* ---- waiting for data --------------------------------------------------- */
 
+static bool data_is_there(void *bus) {
+        return ring_has_message(&((struct tachyon_bus *)bus)->in);
+}
+
 /*
  * True where the peer cannot go on before we release some leases: not one more
- * frame fits, or it sleeps for more room than is left with all else released.
+ * frame fits, or it waits for more room than is left with all else released.
  */
 static bool bus_leases_block(struct tachyon_bus *bus) {
         uint64_t position = atomic_load_explicit(&bus->control->read_position, memory_order_relaxed);
         uint64_t cursor = atomic_load_explicit(&bus->in.cursor, memory_order_relaxed), target;
-        /* Pairs with the release in sleeper_announce(): the target is this epoch's or a later one's. */
-        uint32_t waiting = atomic_load_explicit(&bus->peer->space_waiting, memory_order_acquire);
 
         if (position == cursor)
                 return false;
-        if (cursor - position >= ring_capacity(bus->in.mask) - FRAME_ALIGNMENT)
-                return true;
-        target = atomic_load_explicit(&bus->peer->space_target, memory_order_relaxed);
-        return waiting && waiting != WAITING_CLOSED && (int64_t)(target - position) > 0;
+        /* T2: what the peer had sent when it stated this target, we see below. Pairs with T1 in bus_want_room(). */
+        target = atomic_load_explicit(&bus->peer->space_target, memory_order_acquire);
+        if ((int64_t)(target - position) <= 0 &&
+            cursor - position < ring_capacity(bus->in.mask) - FRAME_ALIGNMENT)
+                return false;
+        /* Sent after the caller's look, and all the peer's next frame waits for may be that we read it. */
+        return !data_is_there(bus);
 }
 
 static int bus_explain_leases(struct tachyon_bus *bus) {
@@ -173,14 +178,14 @@ static int bus_explain_leases(struct tachyon_bus *bus) {
                     (unsigned long long)ring_leases_out(&bus->in));
 }
 
-static bool data_is_there(void *bus) {
-        return ring_has_message(&((struct tachyon_bus *)bus)->in);
-}
-
 static bool waiting_is_over(void *context) {
         struct tachyon_bus *bus = context;
 
         return bus_dead(bus) || bus_peer_end(bus);
+}
+
+static bool data_wait_is_over(void *bus) {
+        return waiting_is_over(bus) || bus_leases_block(bus);
 }
 
 /* 1: there is a message; 0: there is none, nothing is wrong; or an error. */
@@ -215,7 +220,7 @@ static int bus_await_data_busy(struct tachyon_bus *bus, int64_t deadline) {
         int r = 0;
 
         while ((r = bus_look_for_data(bus)) == 0) {
-                if (sleeper_spin(&bus->data_sleeper, deadline, data_is_there, waiting_is_over, bus))
+                if (sleeper_spin(&bus->data_sleeper, deadline, data_is_there, data_wait_is_over, bus))
                         return 0;
                 r = bus_sleep_for_data(bus, deadline);
                 if (r < 0) /* data first, even at the deadline or after a signal */
@@ -278,24 +283,40 @@ static int bus_look_for_room(struct tachyon_bus *bus, uint64_t length) {
         return length <= bus->out.limit - bus->out.position;
 }
 
-static int bus_sleep_for_room(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
+/*
+ * Tells the peer what it must have read for a frame of this length to fit: even
+ * before polling, for where its leases make that impossible, it is to get an
+ * error, and not to wait for us while we wait for it.
+ */
+static void bus_want_room(struct tachyon_bus *bus, uint64_t length) {
         uint32_t epoch;
-        int r;
 
-        /* Enough is when limit >= position + length; published by S1's release. */
+        /*
+         * Enough is when limit >= position + length. T1: all that we sent, we
+         * sent before. Pairs with T2 in bus_leases_block().
+         */
         atomic_store_explicit(&bus->control->space_target,
                               bus->out.position + length + FRAME_ALIGNMENT - ring_capacity(bus->out.mask),
-                              memory_order_relaxed);
+                              memory_order_release);
+        /* A peer that sleeps for data already has to be told. */
+        epoch = waker_look(&bus->data_waker, true);
+        if (epoch)
+                bus_ring(bus, &bus->data_waker, epoch);
+}
+
+/* Giving up: what the peer has read is enough. After a success, it is by itself. */
+static void bus_want_nothing(struct tachyon_bus *bus) {
+        atomic_store_explicit(&bus->control->space_target, bus->out.read_position, memory_order_relaxed);
+}
+
+static int bus_sleep_for_room(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
+        int r;
+
         sleeper_announce(&bus->space_sleeper);
         bus_barrier(bus);
         r = bus_look_for_room(bus, length);
-        if (r == 0) {
-                /* A peer that sleeps for data, all its room leased away, must learn that we wait too. */
-                epoch = waker_look(&bus->data_waker, true);
-                if (epoch)
-                        bus_ring(bus, &bus->data_waker, epoch);
+        if (r == 0)
                 r = bus_sleep(bus, &bus->space_sleeper, deadline);
-        }
         sleeper_retire(&bus->space_sleeper);
         return r;
 }
@@ -303,6 +324,7 @@ static int bus_sleep_for_room(struct tachyon_bus *bus, uint64_t length, int64_t 
 static int bus_await_room_busy(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
         int r, again;
 
+        bus_want_room(bus, length);
         while ((r = bus_look_for_room(bus, length)) == 0) {
                 if (sleeper_spin(&bus->space_sleeper, deadline, room_moved, waiting_is_over, bus))
                         continue;
@@ -351,6 +373,8 @@ int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
         r = sleeper_occupy(&bus->space_sleeper);
         if (r == 0) {
                 r = bus_await_room_busy(bus, length, deadline_after(timeout_ns));
+                if (r < 0)
+                        bus_want_nothing(bus);
                 sleeper_vacate(&bus->space_sleeper);
         }
         return bus_leave(bus, r);
