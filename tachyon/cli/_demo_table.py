@@ -92,7 +92,7 @@ def _round_trips(result: Result) -> list[Row]:
 
 def _times(ratio: float) -> str:
     """Write how many times better the bus is."""
-    return f"{ratio:.1f} x"
+    return f"{ratio:.1f} x" if ratio >= 1 else f"{ratio:.2f} x"
 
 
 def _line(row: Row) -> str:

@@ -60,8 +60,8 @@ def text_of(error: BaseException, path: str = "") -> str:
     path: that of the bus, for an error of the bus.
     """
     if isinstance(error, tachyon.TachyonError):
-        # "cannot connect to '/tmp/bus': the reason": who runs `tachyon send` knows the first half.
-        reason = str(error).rpartition(f"{path!r}: ")[2]
+        # "cannot connect to '/tmp/bus': /tmp/bus: the reason": once is enough.
+        reason = str(error).rpartition(f"{path!r}: ")[2].removeprefix(f"{path}: ")
         return f"{path}: {reason}" if path else reason
     if isinstance(error, OSError) and error.strerror:
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
