@@ -397,6 +397,8 @@ int handshake_connect(struct connection *connectionp, int socket, const struct s
 
         connection.socket = socket;
         r = connector_converse(&connection, settings, deadline, path);
+        if (r == -ECONNRESET) /* closed, or killed, with us in its queue */
+                r = fail(ECONNREFUSED, "%s: the listener hung up before the connection was made", path);
         if (r < 0) {
                 connection_destroy(&connection);
                 return r;
