@@ -52,7 +52,7 @@ void bus_publish_released(struct tachyon_bus *bus) {
 /* ---- sleeping ----------------------------------------------------------- */
 
 /* S2 of wait.h. Where the barrier fails, the peer is asked for fences, and sleeps are bounded. */
-static void bus_barrier(struct tachyon_bus *bus) {
+void bus_barrier(struct tachyon_bus *bus) {
         if (!bus_uses_fences(bus) && os_barrier() < 0) {
                 atomic_store_explicit(&bus->barrier_lost, true, memory_order_relaxed);
                 atomic_fetch_or_explicit(&bus->control->requests, REQUEST_FENCES, memory_order_relaxed);
@@ -62,7 +62,7 @@ static void bus_barrier(struct tachyon_bus *bus) {
                 bus_use_fences(bus);
 }
 
-static int64_t bus_bounded(struct tachyon_bus *bus, int64_t deadline) {
+int64_t bus_bounded(struct tachyon_bus *bus, int64_t deadline) {
         int64_t soon;
 
         if (likely(!atomic_load_explicit(&bus->barrier_lost, memory_order_relaxed)))
@@ -137,13 +137,13 @@ static void bus_probe_sometimes(struct tachyon_bus *bus) {
 }
 
 /* One thread at a time in each direction's slow path. */
-static int sleeper_occupy(struct sleeper *sleeper) {
+int sleeper_occupy(struct sleeper *sleeper) {
         if (atomic_exchange_explicit(&sleeper->busy, true, memory_order_acquire))
                 return fail(EBUSY, "another thread is waiting on this bus already");
         return 0;
 }
 
-static void sleeper_vacate(struct sleeper *sleeper) {
+void sleeper_vacate(struct sleeper *sleeper) {
         atomic_store_explicit(&sleeper->busy, false, memory_order_release);
 }
 
@@ -181,6 +181,9 @@ static int bus_explain_leases(struct tachyon_bus *bus) {
 static bool waiting_is_over(void *context) {
         struct tachyon_bus *bus = context;
 
+        /* Nobody tells one who polls that the peer was killed. Short polls end in a sleep, which sees it. */
+        if (unlikely(bus->settings.spin_ns > PROBE_INTERVAL_NS))
+                bus_probe_sometimes(bus);
         return bus_dead(bus) || bus_peer_end(bus);
 }
 
@@ -188,8 +191,7 @@ static bool data_wait_is_over(void *bus) {
         return waiting_is_over(bus) || bus_leases_block(bus);
 }
 
-/* 1: there is a message; 0: there is none, nothing is wrong; or an error. */
-static int bus_look_for_data(struct tachyon_bus *bus) {
+int bus_look_for_data(struct tachyon_bus *bus) {
         int dead = bus_dead(bus), end;
 
         if (dead)
@@ -267,8 +269,7 @@ static bool room_moved(void *context) {
         return atomic_load_explicit(bus->out.peer_read_position, memory_order_relaxed) != bus->out.read_position;
 }
 
-/* 1: a frame of this length fits; 0: not now; or an error. */
-static int bus_look_for_room(struct tachyon_bus *bus, uint64_t length) {
+int bus_look_for_room(struct tachyon_bus *bus, uint64_t length) {
         int dead = bus_dead(bus), end;
 
         if (dead)
@@ -309,14 +310,31 @@ static void bus_want_nothing(struct tachyon_bus *bus) {
         atomic_store_explicit(&bus->control->space_target, bus->out.read_position, memory_order_relaxed);
 }
 
+void bus_announce_room(struct tachyon_bus *bus, uint64_t length) {
+        /* Enough is when limit >= position + length; published by S1's release. */
+        atomic_store_explicit(&bus->control->space_target,
+                              bus->out.position + length + FRAME_ALIGNMENT - ring_capacity(bus->out.mask),
+                              memory_order_relaxed);
+        sleeper_announce(&bus->space_sleeper);
+        bus_barrier(bus);
+}
+
+void bus_rouse_receiver(struct tachyon_bus *bus) {
+        uint32_t epoch = waker_look(&bus->data_waker, true);
+
+        if (epoch)
+                bus_ring(bus, &bus->data_waker, epoch);
+}
+
 static int bus_sleep_for_room(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
         int r;
 
-        sleeper_announce(&bus->space_sleeper);
-        bus_barrier(bus);
+        bus_announce_room(bus, length);
         r = bus_look_for_room(bus, length);
-        if (r == 0)
+        if (r == 0) {
+                bus_rouse_receiver(bus);
                 r = bus_sleep(bus, &bus->space_sleeper, deadline);
+        }
         sleeper_retire(&bus->space_sleeper);
         return r;
 }
@@ -337,7 +355,7 @@ static int bus_await_room_busy(struct tachyon_bus *bus, uint64_t length, int64_t
         return r < 0 ? r : 0;
 }
 
-static int bus_check_size(const struct tachyon_bus *bus, uint64_t size) {
+int bus_check_size(const struct tachyon_bus *bus, uint64_t size) {
         uint64_t max = ring_max_size(bus->out.mask);
 
         if (size > max)
@@ -382,54 +400,4 @@ int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
 
 TACHYON_API int tachyon_bus_wait_space(tachyon_bus *bus, size_t size, int64_t timeout_ns) {
         return bus_await_room(bus, size, timeout_ns);
-}
-
-/* ---- event loops -------------------------------------------------------- */
-
-static int bus_arm_busy(struct tachyon_bus *bus) {
-        struct pollfd fds[] = {
-                { .fd = bus->connection.socket, .events = POLLIN },
-                { .fd = bus->connection.process, .events = POLLIN },
-        };
-        int r;
-
-        bus_publish_released(bus);
-        if (poll(fds, 2, 0) > 0) {
-                if (fds[1].revents || fds[0].revents & (POLLHUP | POLLERR))
-                        bus_note_gone(bus);
-                r = sleeper_take_rings(&bus->data_sleeper);
-                if (r == -EPROTO)
-                        return bus_break(bus);
-                if (r < 0)
-                        bus_note_gone(bus);
-        }
-        sleeper_announce(&bus->data_sleeper);
-        bus_barrier(bus);
-        if (bus_look_for_data(bus) == 0)
-                return 0;
-        sleeper_retire(&bus->data_sleeper);
-        return 1;
-}
-
-TACHYON_API int tachyon_bus_arm(tachyon_bus *bus) {
-        int r = bus_enter(bus);
-
-        if (r < 0)
-                return r;
-        r = sleeper_occupy(&bus->data_sleeper);
-        if (r == 0) {
-                r = bus_arm_busy(bus);
-                sleeper_vacate(&bus->data_sleeper);
-        }
-        return bus_leave(bus, r);
-}
-
-TACHYON_API int tachyon_bus_fds(tachyon_bus *bus, int *data_fdp, int *death_fdp) {
-        int dead = bus_dead(bus);
-
-        if (dead)
-                return bus_explain_death(dead);
-        *data_fdp = bus->connection.socket;
-        *death_fdp = bus->connection.process;
-        return 0;
 }
