@@ -26,8 +26,8 @@
  * handler returns -EINTR, with nothing lost; call again with the time left.
  *
  * Threads. Of one bus, one thread at a time sends (send, reserve, commit,
- * cancel, wait_space) and one at a time receives (recv, recv_batch,
- * wait_data, arm); they may be two threads. release, close, stats and
+ * cancel, wait_space, arm_space) and one at a time receives (recv, recv_batch,
+ * wait_data, wait_any, arm); they may be two threads. release, close, stats and
  * properties may be called from any thread at any time. Different buses are
  * independent.
  *
@@ -92,6 +92,23 @@ typedef struct tachyon_records {
         uint64_t stride;  /* bytes from one payload to the next: a multiple of 64 */
         uint64_t lease;   /* what tachyon_bus_release() wants, once for all */
 } tachyon_records;
+
+/* The most dimensions of an array, and the longest text of a dtype. */
+#define TACHYON_ARRAY_MAX_NDIM 64
+#define TACHYON_ARRAY_MAX_DTYPE 65536
+/* The first 8 bytes of a message that is an array: "tacharr\n" on a little-endian machine. */
+#define TACHYON_ARRAY_MAGIC UINT64_C(0x0a72726168636174)
+
+/* A dense array, in C order (the last index runs fastest), in a message. */
+typedef struct tachyon_array {
+        const void *data;    /* the elements, 64-byte aligned in a message of a bus; not looked at when written */
+        uint64_t data_size;  /* bytes of the elements; not looked at when written */
+        uint64_t itemsize;   /* bytes of one element, at least 1 */
+        const char *dtype;   /* what an element is, as in NumPy: "<f4", "|u1"; see docs/protocol.md */
+        uint32_t dtype_size; /* characters of dtype; 0 when written: up to its NUL. Read ones have no NUL. */
+        uint32_t ndim;       /* number of dimensions; 0: a single element */
+        uint64_t shape[TACHYON_ARRAY_MAX_NDIM];
+} tachyon_array;
 
 /* What kind of bus; both ends must ask for the same. */
 enum tachyon_kind {
@@ -411,6 +428,19 @@ TACHYON_API int tachyon_bus_release(tachyon_bus *bus, uint64_t lease);
  */
 TACHYON_API int tachyon_bus_release_batch(tachyon_bus *bus, const tachyon_message *messages, size_t count);
 
+/**
+ * tachyon_bus_put_back() - make the newest received message the next one again
+ * @bus: the bus
+ * @message: as tachyon_bus_recv() filled it in, or the last one of a batch
+ *
+ * For who has looked at a message and found that it is another's to receive. Its
+ * lease ends. Only the receiving thread may call this.
+ *
+ * Return: 0, or -EINVAL (it is not the newest, or was released), -ECANCELED,
+ * -EPROTO, -TACHYON_EFORK; then the lease is still out.
+ */
+TACHYON_API int tachyon_bus_put_back(tachyon_bus *bus, const tachyon_message *message);
+
 /* ---- records: fixed-size messages by the thousand ------------------------ */
 
 /**
@@ -449,6 +479,56 @@ TACHYON_API int64_t tachyon_bus_send_records(tachyon_bus *bus, const void *recor
 TACHYON_API int64_t tachyon_bus_recv_records(tachyon_bus *bus, tachyon_records *records, size_t record_size,
                                              size_t max, const uint32_t *type_id, int64_t timeout_ns);
 
+/* ---- arrays ------------------------------------------------------------- */
+
+/*
+ * A message can be an array that describes itself: a header with dtype and
+ * shape, then the elements. Reserve tachyon_array_size() bytes, write the
+ * header, fill in the elements, commit all of it; and read what was received.
+ */
+
+/**
+ * tachyon_array_size() - bytes of a message that is this array
+ * @array: itemsize, dtype, ndim and shape
+ *
+ * Return: header and elements, or 0: there can be no such array.
+ */
+TACHYON_API uint64_t tachyon_array_size(const tachyon_array *array);
+
+/**
+ * tachyon_array_write() - write the header of an array
+ * @array: itemsize, dtype, ndim and shape
+ * @message: where, as from tachyon_bus_reserve()
+ * @size: the bytes there, at least tachyon_array_size()
+ * @datap: where to store the address for the elements; may be NULL
+ *
+ * Return: 0, or -EINVAL (there can be no such array), -EMSGSIZE (@size is too small).
+ */
+TACHYON_API int tachyon_array_write(const tachyon_array *array, void *message, uint64_t size, void **datap);
+
+/**
+ * tachyon_array_read() - look at a message as an array
+ * @array: filled in; data and dtype point into @message
+ * @message: what was received
+ * @size: its bytes
+ *
+ * Whatever the bytes are, nothing beyond them is looked at, and all sizes fit
+ * together. That dtype and itemsize do is for the caller to see, who knows what
+ * elements it expects: tachyon_array_is(&array, "<f4") && array.itemsize == 4.
+ *
+ * Return: 0, or -EBADMSG (no array, or a broken one, or of a later version).
+ */
+TACHYON_API int tachyon_array_read(tachyon_array *array, const void *message, uint64_t size);
+
+/**
+ * tachyon_array_is() - compare the dtype
+ * @array: the array
+ * @dtype: what it should be, NUL-terminated
+ *
+ * Return: 1 if it is, else 0.
+ */
+TACHYON_API int tachyon_array_is(const tachyon_array *array, const char *dtype);
+
 /* ---- waiting and event loops -------------------------------------------- */
 
 /**
@@ -471,10 +551,29 @@ TACHYON_API int tachyon_bus_wait_data(tachyon_bus *bus, int64_t timeout_ns);
 TACHYON_API int tachyon_bus_wait_space(tachyon_bus *bus, size_t size, int64_t timeout_ns);
 
 /**
+ * tachyon_bus_wait_any() - wait until a receive from one of several buses would not block
+ * @buses: the buses, each of them once
+ * @count: how many, at least 1
+ * @ready: array of @count; set to 1 for each bus that has a message or news of
+ *         its end, and to 0 for the others
+ * @timeout_ns: how long
+ *
+ * Sleeps at once, without polling first. This is what tachyon_bus_arm() and
+ * tachyon_bus_fds() do in an event loop, for a program that has none.
+ *
+ * Return: how many are ready, at least 1; or -EAGAIN, -ETIMEDOUT, -EINTR,
+ * -EBUSY (another thread is waiting for data on one of them, or it is there
+ * twice), -EINVAL (@count is 0, or over INT_MAX / 2), -ENOMEM. A bus that was
+ * closed, has ended or belongs to the parent of a fork is ready: receive says what it is.
+ */
+TACHYON_API int tachyon_bus_wait_any(tachyon_bus *const *buses, size_t count, unsigned char *ready,
+                                     int64_t timeout_ns);
+
+/**
  * tachyon_bus_arm() - ask for a doorbell before sleeping in an event loop
  * @bus: the bus
  *
- * Arm, and only if it returns 0 sleep on the descriptors of
+ * Arm, and only if it returns 0 sleep on the data and the death descriptor of
  * tachyon_bus_fds(); when one is readable, receive until -EAGAIN, and arm
  * again. Each arm() also takes the bytes of earlier doorbells off the socket.
  *
@@ -484,16 +583,46 @@ TACHYON_API int tachyon_bus_wait_space(tachyon_bus *bus, size_t size, int64_t ti
 TACHYON_API int tachyon_bus_arm(tachyon_bus *bus);
 
 /**
- * tachyon_bus_fds() - the descriptors to sleep on after tachyon_bus_arm()
+ * tachyon_bus_arm_space() - ask for a doorbell when there is room to send
  * @bus: the bus
- * @data_fdp: readable after a doorbell or the peer's end; never read it yourself
+ * @size: payload bytes of the message that has to be sent
+ *
+ * As tachyon_bus_arm(), for a sender whose ring is full: only if it returns 0
+ * sleep on the room and the death descriptor of tachyon_bus_fds(); when one is
+ * readable, try to send, and where that is still -EAGAIN, arm again. Until
+ * tachyon_bus_disarm_space() the peer counts us among those who wait.
+ *
+ * Return: 0 (armed, there is no room), 1 (send first: there is room, or news of
+ * the peer's end), or an error of tachyon_bus_send().
+ */
+TACHYON_API int tachyon_bus_arm_space(tachyon_bus *bus, size_t size);
+
+/**
+ * tachyon_bus_disarm_space() - we wait for room no longer
+ * @bus: the bus
+ *
+ * To be called after the sleep, whether the message was sent or given up.
+ * Otherwise the peer gives room back in smaller pieces than it need, and may be
+ * told -TACHYON_ELEASES for the sake of a message that nobody wants to send.
+ *
+ * Return: 0, or -ECANCELED, -EPROTO, -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_bus_disarm_space(tachyon_bus *bus);
+
+/**
+ * tachyon_bus_fds() - the descriptors to sleep on after arming
+ * @bus: the bus
+ * @data_fdp: readable after a doorbell for data, or the peer's end
+ * @room_fdp: readable after a doorbell for room, or the peer's end
  * @death_fdp: readable when the peer's process is dead, or -1 where there is none
  *
- * Owned by the bus, valid until it is closed; take them out of the loop first.
+ * Never read from them. Owned by the bus, valid until it is closed; take them
+ * out of the loop first. A doorbell stays readable until the next arming, so a
+ * descriptor that nobody is waiting on must not be watched.
  *
- * Return: 0, or -ECANCELED, -TACHYON_EFORK.
+ * Return: 0, or -ECANCELED, -EPROTO, -TACHYON_EFORK.
  */
-TACHYON_API int tachyon_bus_fds(tachyon_bus *bus, int *data_fdp, int *death_fdp);
+TACHYON_API int tachyon_bus_fds(tachyon_bus *bus, int *data_fdp, int *room_fdp, int *death_fdp);
 
 /**
  * tachyon_thread_sigmask() - signals to let in while a call of this thread sleeps

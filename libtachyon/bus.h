@@ -4,7 +4,8 @@
 /*
  * A bus: the one place where ring, halves and waiting meet. bus.c has the trip
  * of a message, bus_wait.c all that happens when there is nothing to receive or
- * no room to send, bus_life.c the beginning, the end, and facts.
+ * no room to send, bus_loop.c the same for those who sleep on more than one bus,
+ * bus_life.c the beginning, the end, and facts.
  *
  * Who touches what: `out` belongs to the sending thread, `in` to the receiving
  * thread but for its atomics, which releasing threads use. `users` counts
@@ -69,6 +70,27 @@ void bus_publish_released(struct tachyon_bus *bus);
 int bus_await_data(struct tachyon_bus *bus, int64_t timeout_ns);
 /* 0: a message of this size fits; or an error, -EMSGSIZE and -EAGAIN among them. */
 int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns);
+
+/* The parts of a wait, for bus_loop.c. One thread at a time in each direction's slow path: 0 or -EBUSY. */
+int sleeper_occupy(struct sleeper *sleeper);
+void sleeper_vacate(struct sleeper *sleeper);
+/* S2 of wait.h. Where the barrier fails, the peer is asked for fences, and sleeps are bounded. */
+void bus_barrier(struct tachyon_bus *bus);
+int64_t bus_bounded(struct tachyon_bus *bus, int64_t deadline);
+/* 1: there is a message; 0: there is none, nothing is wrong; or an error. */
+int bus_look_for_data(struct tachyon_bus *bus);
+/* -EMSGSIZE where a message of this size can never be sent. */
+int bus_check_size(const struct tachyon_bus *bus, uint64_t size);
+/* 1: a frame of this length fits; 0: not now; or an error. */
+int bus_look_for_room(struct tachyon_bus *bus, uint64_t length);
+/*
+ * Tells the peer what it must have read for a frame of this length to fit: even
+ * before polling, for where its leases make that impossible, it is to get an
+ * error, and not to wait for us while we wait for it.
+ */
+void bus_want_room(struct tachyon_bus *bus, uint64_t length);
+/* Giving up: what the peer has read is enough. After a success, it is by itself. */
+void bus_want_nothing(struct tachyon_bus *bus);
 
 /* bus.c. The peer wrote a frame that cannot be: -EPROTO. */
 int bus_break_frame(struct tachyon_bus *bus);

@@ -63,12 +63,13 @@ int bus_leave(struct tachyon_bus *bus, int result) {
         return result;
 }
 
-/* The peer broke the protocol: over, for every thread; the socket's end wakes those that sleep. */
+/* The peer broke the protocol: over, for every thread; the sockets' end wakes those that sleep. */
 int bus_break(struct tachyon_bus *bus) {
         if (bus_enter(bus) < 0)
                 return -EPROTO;
         handle_kill(&bus->handle, EPROTO);
         shutdown(bus->connection.socket, SHUT_RDWR);
+        shutdown(bus->connection.room, SHUT_RDWR);
         return bus_leave(bus, -EPROTO);
 }
 
@@ -186,8 +187,9 @@ void bus_destroy(struct tachyon_bus *bus) {
 static void bus_tell_end(struct tachyon_bus *bus) {
         /* E2: all that will ever be published is. Pairs with E1 in bus_note_gone(). */
         atomic_store_explicit(&bus->control->state, HALF_CLOSED, memory_order_release);
-        /* The peer's sleepers see the end of the socket, and so do ours. */
+        /* The peer's sleepers see the end of the sockets, and so do ours; even if a forked child has them open. */
         shutdown(bus->connection.socket, SHUT_RDWR);
+        shutdown(bus->connection.room, SHUT_RDWR);
         /* U2: those that entered before the kill are on their way out. */
         while (atomic_load(&bus->users))
                 sched_yield();

@@ -284,12 +284,7 @@ int bus_look_for_room(struct tachyon_bus *bus, uint64_t length) {
         return length <= bus->out.limit - bus->out.position;
 }
 
-/*
- * Tells the peer what it must have read for a frame of this length to fit: even
- * before polling, for where its leases make that impossible, it is to get an
- * error, and not to wait for us while we wait for it.
- */
-static void bus_want_room(struct tachyon_bus *bus, uint64_t length) {
+void bus_want_room(struct tachyon_bus *bus, uint64_t length) {
         uint32_t epoch;
 
         /*
@@ -305,36 +300,18 @@ static void bus_want_room(struct tachyon_bus *bus, uint64_t length) {
                 bus_ring(bus, &bus->data_waker, epoch);
 }
 
-/* Giving up: what the peer has read is enough. After a success, it is by itself. */
-static void bus_want_nothing(struct tachyon_bus *bus) {
+void bus_want_nothing(struct tachyon_bus *bus) {
         atomic_store_explicit(&bus->control->space_target, bus->out.read_position, memory_order_relaxed);
-}
-
-void bus_announce_room(struct tachyon_bus *bus, uint64_t length) {
-        /* Enough is when limit >= position + length; published by S1's release. */
-        atomic_store_explicit(&bus->control->space_target,
-                              bus->out.position + length + FRAME_ALIGNMENT - ring_capacity(bus->out.mask),
-                              memory_order_relaxed);
-        sleeper_announce(&bus->space_sleeper);
-        bus_barrier(bus);
-}
-
-void bus_rouse_receiver(struct tachyon_bus *bus) {
-        uint32_t epoch = waker_look(&bus->data_waker, true);
-
-        if (epoch)
-                bus_ring(bus, &bus->data_waker, epoch);
 }
 
 static int bus_sleep_for_room(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
         int r;
 
-        bus_announce_room(bus, length);
+        sleeper_announce(&bus->space_sleeper);
+        bus_barrier(bus);
         r = bus_look_for_room(bus, length);
-        if (r == 0) {
-                bus_rouse_receiver(bus);
+        if (r == 0)
                 r = bus_sleep(bus, &bus->space_sleeper, deadline);
-        }
         sleeper_retire(&bus->space_sleeper);
         return r;
 }

@@ -97,7 +97,7 @@ class End:
         Owned by the bus, valid until close(); never read from it.
         """
         data_fd = c_int()
-        self._check(_fds(self._handle, byref(data_fd), byref(c_int())), "watch")
+        self._check(_fds(self._handle, byref(data_fd), byref(c_int()), byref(c_int())), "watch")
         return data_fd.value
 
     def arm(self) -> bool:
