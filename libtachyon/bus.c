@@ -146,6 +146,24 @@ TACHYON_API int tachyon_bus_recv_batch(tachyon_bus *bus, tachyon_message *messag
         return (int)count;
 }
 
+/* The message is the next one again, and its lease is no more. */
+static void bus_unreceive(struct tachyon_bus *bus, const tachyon_message *message) {
+        bus->in.messages--;
+        bus->in.bytes -= message->size;
+        atomic_store_explicit(&bus->in.cursor, message->lease, memory_order_release);
+}
+
+TACHYON_API int tachyon_bus_put_back(tachyon_bus *bus, const tachyon_message *message) {
+        int dead = bus_dead(bus);
+
+        if (dead)
+                return bus_explain_death(dead);
+        if (!ring_is_newest(&bus->in, message->lease))
+                return fail(EINVAL, "only the newest message can be put back, before it is released");
+        bus_unreceive(bus, message);
+        return 0;
+}
+
 /* ---- releasing ---------------------------------------------------------- */
 
 static int bus_release_error(struct tachyon_bus *bus, uint64_t lease) {
@@ -208,13 +226,6 @@ TACHYON_API const uint64_t *tachyon_bus_recv_slot(tachyon_bus *bus, tachyon_make
         return bus->slot;
 }
 
-/* The object could not be made: the message is the next one again. */
-static void bus_unreceive(struct tachyon_bus *bus, const tachyon_message *message) {
-        bus->in.messages--;
-        bus->in.bytes -= message->size;
-        atomic_store_explicit(&bus->in.cursor, message->lease, memory_order_release);
-}
-
 TACHYON_API void *tachyon_bus_try_recv_object(tachyon_bus *bus) {
         tachyon_message message;
         void *object;
@@ -232,7 +243,7 @@ TACHYON_API void *tachyon_bus_try_recv_object(tachyon_bus *bus) {
         object = bus->make(message.data, (ptrdiff_t)message.size);
         if (likely(object))
                 tachyon_bus_release(bus, message.lease);
-        else
+        else /* it could not be made */
                 bus_unreceive(bus, &message);
         return object;
 }

@@ -310,6 +310,17 @@ static inline bool ring_release_newest(struct ring_consumer *consumer, uint64_t 
         return true;
 }
 
+/* Is this the lease of the newest message, and out? */
+static inline bool ring_is_newest(const struct ring_consumer *consumer, uint64_t lease) {
+        uint64_t read_position = atomic_load_explicit(consumer->read_position, memory_order_relaxed);
+        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
+        uint32_t lines = atomic_load_explicit(&consumer->leases[(lease & consumer->mask) / FRAME_ALIGNMENT],
+                                              memory_order_relaxed);
+
+        return lease - read_position < cursor - read_position && lease % FRAME_ALIGNMENT == 0 &&
+               (lines & LEASE_OUT) && lease + (uint64_t)(lines & ~LEASE_OUT) * FRAME_ALIGNMENT == cursor;
+}
+
 /* 0 and released; 1 and released, but ring_advance() is due; or -EINVAL: no such lease is out. */
 static inline int ring_release(struct ring_consumer *consumer, uint64_t lease) {
         uint64_t read_position = atomic_load_explicit(consumer->read_position, memory_order_relaxed);
