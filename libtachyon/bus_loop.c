@@ -171,7 +171,7 @@ static int crowd_arm(tachyon_bus *const *buses, size_t count, const unsigned cha
         return n;
 }
 
-static int64_t crowd_sleep(tachyon_bus *const *buses, size_t count, struct pollfd *fds, int64_t deadline) {
+static int crowd_sleep(tachyon_bus *const *buses, size_t count, struct pollfd *fds, int64_t deadline) {
         int64_t until = deadline;
         int r;
 
