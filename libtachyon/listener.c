@@ -44,22 +44,37 @@ struct tachyon_listener {
 
 /* ---- the path ----------------------------------------------------------- */
 
+static int fail_lock_foreign(const char *lock_path) {
+        return fail(EEXIST, "%s: this is not a listener's lock file; remove it or use another path", lock_path);
+}
+
+/* 1: it is ours to lock and to remove; 0: it went away meanwhile; or an error: "name.lock" can be anybody's. */
+static int lock_check(int fd, const char *lock_path) {
+        struct stat ours, there;
+
+        if (fstat(fd, &ours) < 0 || stat(lock_path, &there) < 0 || ours.st_ino != there.st_ino ||
+            ours.st_dev != there.st_dev)
+                return 0;
+        return S_ISREG(ours.st_mode) && ours.st_size == 0 ? 1 : fail_lock_foreign(lock_path);
+}
+
 /* 1: locked; 0: the file went away meanwhile, try again; or an error. */
 static int lock_try(int *fdp, const char *lock_path, const char *path) {
         _cleanup_(closep) int fd = -1;
-        struct stat ours, there;
+        int r;
 
         fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+        if (fd < 0 && (errno == ELOOP || errno == EISDIR || errno == ENXIO))
+                return fail_lock_foreign(lock_path);
         if (fd < 0)
                 return fail(errno, "%s: cannot open the lock file: %s", lock_path, strerror(errno));
         if (flock(fd, LOCK_EX | LOCK_NB) < 0)
                 return errno == EWOULDBLOCK ? fail(EADDRINUSE, "%s: another listener is running there", path)
                                             : fail(errno, "%s: cannot lock: %s", lock_path, strerror(errno));
-        if (fstat(fd, &ours) < 0 || stat(lock_path, &there) < 0 || ours.st_ino != there.st_ino ||
-            ours.st_dev != there.st_dev)
-                return 0;
-        *fdp = steal_fd(&fd);
-        return 1;
+        r = lock_check(fd, lock_path);
+        if (r > 0)
+                *fdp = steal_fd(&fd);
+        return r;
 }
 
 /* 0: nobody listens; or -EADDRINUSE. */
