@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 HEADER = ROOT / "include" / "tachyon.h"
 STRUCTS = {
     "tachyon_message": _abi.MessageStruct,
+    "tachyon_records": _abi.RecordsStruct,
     "tachyon_options": _abi.OptionsStruct,
     "tachyon_properties": _abi.PropertiesStruct,
     "tachyon_stats": _abi.StatsStruct,

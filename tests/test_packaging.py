@@ -104,8 +104,7 @@ def test_without_the_library_the_wheel_is_pure(source: Path, tmp_path: Path) -> 
 
 
 def test_an_editable_install_finds_its_library_in_the_tree(source: Path, tmp_path: Path) -> None:
-    wheel = build(source, tmp_path, "editable")
-    assert wheel.name == f"tachyon-0.1.0-py3-none-{PLATFORM}.whl"
+    build(source, tmp_path, "editable")
     path = run_installed(source, "import tachyon; print(tachyon.library_path())")
     assert path == str((source / "tachyon/_lib/libtachyon.so.1").resolve())
 
