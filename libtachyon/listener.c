@@ -317,14 +317,14 @@ static int listener_sleep(struct tachyon_listener *listener, int64_t deadline) {
         };
         int r;
 
+        if (now >= deadline)
+                return -ETIMEDOUT; /* whoever is at the door: a flood of connectors must not hold us here */
         if (now < listener->backoff || listener->n_pending == listener->settings.max_pending)
                 /* The listening socket may be readable all the time: leave it out. */
                 os_poller_remove(listener->poller, listener->socket);
         r = os_poll(fds, 2, until);
         os_poller_add(listener->poller, listener->socket);
-        if (r < 0)
-                return r;
-        return r == 0 && now_ns() >= deadline ? -ETIMEDOUT : 0;
+        return r < 0 ? r : 0;
 }
 
 static int listener_accept_connection(struct tachyon_listener *listener, struct connection *connection,
