@@ -293,6 +293,11 @@ int handshake_listener_step(struct handshake *handshake, const struct settings *
         return last;
 }
 
+void handshake_expire(struct handshake *handshake, const struct settings *settings) {
+        hello_refuse(handshake->connection.socket, handshake->expected == HELLO_ANSWER ? HELLO_WELCOME : HELLO_OFFER,
+                     settings, fail(ETIMEDOUT, "the introduction took too long"));
+}
+
 /* ---- connector ---------------------------------------------------------- */
 
 static int greeting_await(struct greeting *greeting, int socket, int64_t deadline, const char *path) {

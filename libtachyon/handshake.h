@@ -62,6 +62,8 @@ void handshake_destroy(struct handshake *handshake);
  * been told. Only -EMFILE, -ENFILE, -ENOMEM and -ENOSPC are our own trouble.
  */
 int handshake_listener_step(struct handshake *handshake, const struct settings *settings);
+/* Its time is over: the peer is told, as far as it listens. */
+void handshake_expire(struct handshake *handshake, const struct settings *settings);
 
 /* The connector's side, from connected socket to connection. Takes over the socket. */
 int handshake_connect(struct connection *connection, int socket, const struct settings *settings,

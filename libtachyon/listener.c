@@ -280,6 +280,18 @@ static int listener_take_in(struct tachyon_listener *listener, int64_t now) {
         return 0;
 }
 
+/*
+ * Whoever has said nothing yet has the whole time only while there is room for
+ * others: good connectors introduce themselves in the moment that they connect,
+ * and a crowd of mute ones must not keep them out.
+ */
+static int64_t pending_deadline(const struct tachyon_listener *listener, const struct handshake *handshake) {
+        bool mute = handshake->expected == HELLO_CONNECT;
+        bool crowded = listener->n_pending == listener->settings.max_pending;
+
+        return handshake->deadline - (mute && crowded ? listener->settings.handshake_timeout_ns / 8 * 7 : 0);
+}
+
 /* 1: *connection is one; 0: none is ready; or our own trouble. */
 static int listener_advance(struct tachyon_listener *listener, struct connection *connection, int64_t now) {
         for (uint32_t left = listener->n_pending; left && listener->n_pending; left--) {
@@ -287,8 +299,10 @@ static int listener_advance(struct tachyon_listener *listener, struct connection
                 struct handshake *handshake = &listener->pending[i];
                 int r = handshake_listener_step(handshake, &listener->settings);
 
-                if (r == 0 && now < handshake->deadline)
+                if (r == 0 && now < pending_deadline(listener, handshake))
                         continue;
+                if (r == 0)
+                        handshake_expire(handshake, &listener->settings);
                 if (r > 0) {
                         os_poller_remove(listener->poller, handshake->connection.socket);
                         *connection = handshake->connection;
@@ -303,9 +317,12 @@ static int listener_advance(struct tachyon_listener *listener, struct connection
 
 /* When to look again even if nothing moves. */
 static int64_t listener_next_time(const struct tachyon_listener *listener, int64_t deadline, int64_t now) {
-        for (uint32_t i = 0; i < listener->n_pending; i++)
-                if (listener->pending[i].deadline < deadline)
-                        deadline = listener->pending[i].deadline;
+        for (uint32_t i = 0; i < listener->n_pending; i++) {
+                int64_t expiry = pending_deadline(listener, &listener->pending[i]);
+
+                if (expiry < deadline)
+                        deadline = expiry;
+        }
         return now < listener->backoff && listener->backoff < deadline ? listener->backoff : deadline;
 }
 
