@@ -110,23 +110,6 @@ typedef struct tachyon_array {
         uint64_t shape[TACHYON_ARRAY_MAX_NDIM];
 } tachyon_array;
 
-/* The most dimensions of an array, and the longest text of a dtype. */
-#define TACHYON_ARRAY_MAX_NDIM 64
-#define TACHYON_ARRAY_MAX_DTYPE 65536
-/* The first 8 bytes of a message that is an array: "tacharr\n" on a little-endian machine. */
-#define TACHYON_ARRAY_MAGIC UINT64_C(0x0a72726168636174)
-
-/* A dense array, in C order (the last index runs fastest), in a message. */
-typedef struct tachyon_array {
-        const void *data;    /* the elements, 64-byte aligned in a message of a bus; not looked at when written */
-        uint64_t data_size;  /* bytes of the elements; not looked at when written */
-        uint64_t itemsize;   /* bytes of one element, at least 1 */
-        const char *dtype;   /* what an element is, as in NumPy: "<f4", "|u1"; see docs/protocol.md */
-        uint32_t dtype_size; /* characters of dtype; 0 when written: up to its NUL. Read ones have no NUL. */
-        uint32_t ndim;       /* number of dimensions; 0: a single element */
-        uint64_t shape[TACHYON_ARRAY_MAX_NDIM];
-} tachyon_array;
-
 /* What kind of bus; both ends must ask for the same. */
 enum tachyon_kind {
         TACHYON_KIND_STREAM = 1,
@@ -458,19 +441,6 @@ TACHYON_API int tachyon_bus_release_batch(tachyon_bus *bus, const tachyon_messag
  */
 TACHYON_API int tachyon_bus_put_back(tachyon_bus *bus, const tachyon_message *message);
 
-/**
- * tachyon_bus_put_back() - make the newest received message the next one again
- * @bus: the bus
- * @message: as tachyon_bus_recv() filled it in, or the last one of a batch
- *
- * For who has looked at a message and found that it is another's to receive. Its
- * lease ends. Only the receiving thread may call this.
- *
- * Return: 0, or -EINVAL (it is not the newest, or was released), -ECANCELED,
- * -EPROTO, -TACHYON_EFORK; then the lease is still out.
- */
-TACHYON_API int tachyon_bus_put_back(tachyon_bus *bus, const tachyon_message *message);
-
 /* ---- records: fixed-size messages by the thousand ------------------------ */
 
 /**
@@ -508,56 +478,6 @@ TACHYON_API int64_t tachyon_bus_send_records(tachyon_bus *bus, const void *recor
  */
 TACHYON_API int64_t tachyon_bus_recv_records(tachyon_bus *bus, tachyon_records *records, size_t record_size,
                                              size_t max, const uint32_t *type_id, int64_t timeout_ns);
-
-/* ---- arrays ------------------------------------------------------------- */
-
-/*
- * A message can be an array that describes itself: a header with dtype and
- * shape, then the elements. Reserve tachyon_array_size() bytes, write the
- * header, fill in the elements, commit all of it; and read what was received.
- */
-
-/**
- * tachyon_array_size() - bytes of a message that is this array
- * @array: itemsize, dtype, ndim and shape
- *
- * Return: header and elements, or 0: there can be no such array.
- */
-TACHYON_API uint64_t tachyon_array_size(const tachyon_array *array);
-
-/**
- * tachyon_array_write() - write the header of an array
- * @array: itemsize, dtype, ndim and shape
- * @message: where, as from tachyon_bus_reserve()
- * @size: the bytes there, at least tachyon_array_size()
- * @datap: where to store the address for the elements; may be NULL
- *
- * Return: 0, or -EINVAL (there can be no such array), -EMSGSIZE (@size is too small).
- */
-TACHYON_API int tachyon_array_write(const tachyon_array *array, void *message, uint64_t size, void **datap);
-
-/**
- * tachyon_array_read() - look at a message as an array
- * @array: filled in; data and dtype point into @message
- * @message: what was received
- * @size: its bytes
- *
- * Whatever the bytes are, nothing beyond them is looked at, and all sizes fit
- * together. That dtype and itemsize do is for the caller to see, who knows what
- * elements it expects: tachyon_array_is(&array, "<f4") && array.itemsize == 4.
- *
- * Return: 0, or -EBADMSG (no array, or a broken one, or of a later version).
- */
-TACHYON_API int tachyon_array_read(tachyon_array *array, const void *message, uint64_t size);
-
-/**
- * tachyon_array_is() - compare the dtype
- * @array: the array
- * @dtype: what it should be, NUL-terminated
- *
- * Return: 1 if it is, else 0.
- */
-TACHYON_API int tachyon_array_is(const tachyon_array *array, const char *dtype);
 
 /* ---- arrays ------------------------------------------------------------- */
 

@@ -159,7 +159,6 @@ _handle_out = POINTER(c_void_p)
 _options_p = POINTER(OptionsStruct)
 _message_p = POINTER(MessageStruct)
 _array_p = c_void_p  # struct tachyon_array; Python has a reader and writer of its own
-_array_p = c_void_p  # struct tachyon_array; Python has a reader and writer of its own
 
 # How a function is called: KEEPS the interpreter lock (it never sleeps; those that can are
 # then given a timeout of 0), or YIELDS it to the other threads while it runs.
@@ -187,7 +186,6 @@ FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
     "tachyon_bus_release": (c_int, [_bus_p, c_uint64], KEEPS),
     "tachyon_bus_release_batch": (c_int, [_bus_p, _message_p, c_size_t], KEEPS),
     "tachyon_bus_put_back": (c_int, [_bus_p, _message_p], KEEPS),
-    "tachyon_bus_put_back": (c_int, [_bus_p, _message_p], KEEPS),
     "tachyon_bus_send_records": (
         c_int64,
         [_bus_p, c_void_p, c_size_t, c_size_t, c_uint32, c_int64],
@@ -208,10 +206,6 @@ FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
         [_bus_p, POINTER(RecordsStruct), c_size_t, c_size_t, POINTER(c_uint32), c_int64],
         KEEPS,
     ),
-    "tachyon_array_size": (c_uint64, [_array_p], KEEPS),
-    "tachyon_array_write": (c_int, [_array_p, c_void_p, c_uint64, _handle_out], KEEPS),
-    "tachyon_array_read": (c_int, [_array_p, c_void_p, c_uint64], KEEPS),
-    "tachyon_array_is": (c_int, [_array_p, c_char_p], KEEPS),
     "tachyon_array_size": (c_uint64, [_array_p], KEEPS),
     "tachyon_array_write": (c_int, [_array_p, c_void_p, c_uint64, _handle_out], KEEPS),
     "tachyon_array_read": (c_int, [_array_p, c_void_p, c_uint64], KEEPS),
