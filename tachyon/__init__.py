@@ -23,6 +23,7 @@ from tachyon._lease import Batch, Lease, Slot
 from tachyon._library import library_path, library_version
 from tachyon._listener import Listener
 from tachyon._message import Message, make_type_id, msg_type, route_id
+from tachyon._wait_many import wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ __all__ = [
     "make_type_id",
     "msg_type",
     "route_id",
+    "wait",
 ]
 
 

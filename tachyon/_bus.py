@@ -12,8 +12,8 @@ import errno
 from ctypes import ArgumentError, byref, c_int64, c_void_p, sizeof
 
 from tachyon._abi import FRAME_ALIGNMENT, MessageStruct
+from tachyon._aio import AsyncEnd
 from tachyon._buffer import PinnedBuffer, pin, unpin
-from tachyon._end import End
 from tachyon._errors import ClosedError, MessageTooLargeError, WaitTimeoutError
 from tachyon._lease import Batch, Lease, Slot
 from tachyon._library import failure, function, quick_function
@@ -49,7 +49,7 @@ _AT_ONCE = c_int64(0)
 _WORDS = sizeof(MessageStruct) // 8
 
 
-class Bus(End):
+class Bus(AsyncEnd):
     """One end of a connection between two processes; carries messages both ways.
 
     Made by Bus.listen(), Bus.connect() and Listener.accept(). One thread at a time sends and

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from ctypes import byref, c_void_p
 
+from tachyon._aio import AsyncListening, Sleeps
 from tachyon._bus import Bus
 from tachyon._end import close_at_exit
 from tachyon._errors import ClosedError, WaitTimeoutError
@@ -32,7 +33,7 @@ _close = function("tachyon_listener_close")
 _free = function("tachyon_listener_free")
 
 
-class Listener:
+class Listener(AsyncListening):
     """Owns a socket path; accept() makes a Bus for each process that connects.
 
     path: str, bytes or os.PathLike, at most 107 bytes. The socket is removed by close().
@@ -70,6 +71,7 @@ class Listener:
         # Filled in by the C library: freed whatever strikes next.
         self._handle = c_void_p()
         self._closed = False
+        self._sleeps = Sleeps()
         raw_path, self._path = encode_path(path)
         struct = make_options(capacity=capacity, **options)
         status = _create(byref(self._handle), raw_path, struct)
@@ -115,9 +117,12 @@ class Listener:
     def close(self) -> None:
         """Stop listening and remove the socket. Accepted buses live on. May be called again.
 
-        An accept() that waits in another thread raises ClosedError.
+        An accept() or aaccept() that waits in another thread or task raises ClosedError.
         """
         self._closed = True
+        self._sleeps.end(self._close)
+
+    def _close(self) -> None:
         _close(self._handle)
 
     def __del__(self) -> None:

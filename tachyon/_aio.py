@@ -1,0 +1,478 @@
+"""Awaiting instead of blocking: what Bus and Listener offer to asyncio.
+
+A call that finds something to do does it at once, by the same code as the blocking one. Else
+the task sleeps: the bus is armed (its peer will ring), its descriptors are given to the event
+loop, and taken back when the task wakes, whatever woke it. So a bus that nobody waits on has
+no traces in any loop, and may be dropped, closed or left open as ever.
+
+What cancels a task strikes while it sleeps. A message is taken out of the ring after the last
+sleep, in one step with its return: so none is ever lost to a cancellation.
+
+asyncio is imported by the first sleep, not by `import tachyon`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from ctypes import byref, c_int
+from time import monotonic
+
+from tachyon._end import End
+from tachyon._errors import BusyError, ClosedError, WaitTimeoutError
+from tachyon._library import function, quick_function
+from tachyon._message import Message
+from tachyon._options import encode_path
+from tachyon._wait import Countdown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+    from collections.abc import Callable, Generator
+    from types import TracebackType
+    from typing import Any, TypeVar
+
+    from typing_extensions import Buffer, Self, Unpack
+
+    from tachyon._bus import Bus, Path
+    from tachyon._options import ConnectOptions, ListenOptions
+
+    SomeBus = TypeVar("SomeBus", bound="AsyncEnd")
+
+_try_recv = quick_function("tachyon_bus_try_recv_object")
+_arm = function("tachyon_bus_arm")
+_arm_space = function("tachyon_bus_arm_space")
+_disarm_space = function("tachyon_bus_disarm_space")
+_fds = function("tachyon_bus_fds")
+
+# A task that never has to sleep lets the others run after so long, seconds.
+TURN = 0.001
+# As in the C library.
+_HANDSHAKE_TIMEOUT = 2.0
+# aconnect() looks for its listener this often at first, and this often at last, seconds.
+_RETRY_MIN, _RETRY_MAX = 0.0005, 0.02
+# aaccept() looks at a listener that is readable for nothing at most this often, seconds.
+_ACCEPT_PAUSE = 0.01
+_FUTILE_WAKES = 4
+
+
+class _Pause:
+    """`await _Pause()`: let the other tasks run, then go on; asyncio.sleep(0) without asyncio."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+class Sleep:
+    """One task's sleep on some descriptors, in one event loop."""
+
+    __slots__ = ("_fds", "_future", "_loop", "_owner", "_pid")
+
+    def __init__(self, owner: Sleeps, fds: tuple[int, ...]) -> None:
+        from asyncio import get_running_loop
+
+        self._loop: AbstractEventLoop = get_running_loop()
+        self._future: Future[None] = self._loop.create_future()
+        self._owner = owner
+        self._fds = fds
+        self._pid = os.getpid()
+
+    async def until_readable(self) -> None:
+        """Sleep until a descriptor is readable, or the owner is closed. Loses nothing."""
+        try:
+            for fd in self._fds:
+                self._loop.add_reader(fd, self._owner.wake, self._loop, fd)
+            await self._future
+        finally:
+            self.leave_loop()
+
+    def leave_loop(self) -> None:
+        """Take the descriptors out of the loop; but for those that another sleep there needs."""
+        fds, self._fds = self._fds, ()
+        # A forked child has the parent's loop in its memory, and shares its epoll descriptor.
+        if self._loop.is_closed() or self._pid != os.getpid():
+            return
+        for fd in fds:
+            if not self._owner.is_watched(self._loop, fd):
+                self._loop.remove_reader(fd)
+
+    def watches(self, loop: AbstractEventLoop, fd: int) -> bool:
+        return fd in self._fds and loop is self._loop
+
+    def cancelled(self) -> bool:
+        return self._future.cancelled()
+
+    def wake(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def end(self) -> None:
+        """For good: the descriptors are about to be closed."""
+        self.leave_loop()
+        if not self._loop.is_closed() and self._pid == os.getpid():
+            self.wake()
+
+    def running_elsewhere(self) -> AbstractEventLoop | None:
+        """The loop, where it runs in another thread (and this process) than this."""
+        from asyncio import _get_running_loop
+
+        if self._pid != os.getpid() or _get_running_loop() is self._loop:
+            return None
+        return self._loop if self._loop.is_running() else None
+
+
+class Sleeps:
+    """Who sleeps on a bus or listener: at most one task for each purpose."""
+
+    __slots__ = ("_sleeping",)
+
+    def __init__(self) -> None:
+        self._sleeping: dict[str, Sleep] = {}
+
+    def check_free(self, purpose: str, path: str) -> None:
+        """Raises BusyError where a task sleeps for this purpose already."""
+        sleep = self._sleeping.get(purpose)
+        if sleep is not None and not sleep.cancelled():
+            raise BusyError(
+                errno.EBUSY, f"another task is waiting to {purpose} {path!r}; one at a time may"
+            )
+
+    async def until_readable(self, purpose: str, *fds: int) -> None:
+        """Sleep until one of the descriptors is readable, or end(); those below 0 are none."""
+        sleep = Sleep(self, tuple(fd for fd in fds if fd >= 0))
+        self._sleeping[purpose] = sleep
+        try:
+            await sleep.until_readable()
+        finally:
+            # One that was cancelled may have a successor before it hears of it.
+            if self._sleeping.get(purpose) is sleep:
+                del self._sleeping[purpose]
+
+    def is_watched(self, loop: AbstractEventLoop, fd: int) -> bool:
+        return any(sleep.watches(loop, fd) for sleep in list(self._sleeping.values()))
+
+    def wake(self, loop: AbstractEventLoop, fd: int) -> None:
+        """The loop found the descriptor readable."""
+        for sleep in list(self._sleeping.values()):
+            if sleep.watches(loop, fd):
+                sleep.wake()
+
+    def end(self, close: Callable[[], None]) -> None:
+        """Take all descriptors out of their loops, wake the sleepers, and close.
+
+        A loop that runs in another thread does that itself, in its next turn: nobody else
+        may touch it, and a descriptor must leave it before it is closed.
+        """
+        for sleep in list(self._sleeping.values()):
+            loop = sleep.running_elsewhere()
+            if loop is not None:
+                try:
+                    loop.call_soon_threadsafe(self.end, close)
+                    return
+                except RuntimeError:  # it has been closed just now
+                    pass
+            sleep.end()
+        close()
+
+
+class AsyncEnd(End):
+    """The part of Bus that is for asyncio. See Bus, and docs/asyncio.md."""
+
+    __slots__ = ("_sleeps", "_turn_end")
+
+    _sleeps: Sleeps
+    _turn_end: float  # on the clock of monotonic()
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def connect(
+            cls, path: Path, *, timeout: float | None = 10.0, **options: Unpack[ConnectOptions]
+        ) -> Self: ...
+
+        def send(self, data: Buffer, type_id: int = 0, timeout: float | None = None) -> None: ...
+
+    def _ready(self, path: str) -> Self:
+        self._sleeps = Sleeps()
+        self._turn_end = 0.0
+        return super()._ready(path)
+
+    # ---- making a bus ----
+
+    @classmethod
+    async def alisten(
+        cls, path: Path, capacity: int | None = None, **options: Unpack[ListenOptions]
+    ) -> Self:
+        """Listen on a path until one process connects; as Bus.listen(), for asyncio.
+
+        For a time limit, use asyncio.timeout(). Cancelled, it leaves nothing behind.
+        """
+        from tachyon._listener import Listener
+
+        with Listener(path, capacity, **options) as listener:
+            return await listener._aaccept(cls)
+
+    @classmethod
+    async def aconnect(
+        cls, path: Path, *, timeout: float | None = 10.0, **options: Unpack[ConnectOptions]
+    ) -> Self:
+        """Connect to the listener on a path; as Bus.connect(), for asyncio.
+
+        The introduction, some milliseconds, runs in a thread of the loop's default executor:
+        this is the only place where asyncio support has a thread. Cancelled, it leaves no
+        connection behind; a listener that does not answer then keeps the thread for at most
+        handshake_timeout (default: 2 s).
+        """
+        connecting = _Connecting(cls, path, options)
+        return await connecting.run(Countdown(timeout))  # type: ignore[return-value]
+
+    # ---- receiving ----
+
+    async def arecv(self) -> Message:
+        """Receive one message, as a copy that is yours; as recv(), for asyncio.
+
+        For a time limit, use asyncio.timeout() or asyncio.wait_for(): a cancellation loses
+        no message. A task that finds messages without end lets others run every millisecond.
+
+        Raises BusyError where another task is waiting, else as recv().
+        """
+        if monotonic() >= self._turn_end:
+            await self._take_turns()
+        self._sleeps.check_free("receive from", self._path)
+        while True:
+            data = _try_recv(self._handle)
+            slot = self._slot
+            if not slot[0]:
+                return Message(data, slot[1])
+            if slot[0] != errno.EAGAIN:
+                raise self._failure(-slot[0], "receive from")
+            await self._sleep_for_data()
+
+    def __aiter__(self) -> AsyncMessages:
+        """Messages as by arecv(), until either side closes the bus in good order.
+
+        Raises as iteration does: PeerDeadError after the last message where the peer crashed,
+        ClosedError where this side had closed the bus before the first step.
+        """
+        if self._closed:
+            raise self._failure(-errno.ECANCELED, "receive from")
+        return AsyncMessages(self)
+
+    async def _sleep_for_data(self) -> None:
+        status = _arm(self._handle)
+        if status < 0:
+            raise self._failure(status, "receive from")
+        if status == 0:
+            data_fd, _, death_fd = self._descriptors()
+            await self._sleep("receive from", data_fd, death_fd)
+
+    # ---- sending ----
+
+    async def asend(self, data: Buffer, type_id: int = 0) -> None:
+        """Send one message; sleeps while the ring is full; as send(), for asyncio.
+
+        Do not change the data before this returns. For a time limit, use asyncio.timeout():
+        cancelled, nothing was sent. Raises BusyError where another task is waiting to send,
+        else as send().
+        """
+        if monotonic() >= self._turn_end:
+            await self._take_turns()
+        self._sleeps.check_free("send on", self._path)
+        while True:
+            try:
+                return self.send(data, type_id, 0)
+            except WaitTimeoutError:
+                pass
+            await self._sleep_for_room(memoryview(data).nbytes)
+
+    async def _sleep_for_room(self, size: int) -> None:
+        status = _arm_space(self._handle, size)
+        if status < 0:
+            raise self._failure(status, "send on")
+        try:
+            if status == 0:
+                _, room_fd, death_fd = self._descriptors()
+                await self._sleep("send on", room_fd, death_fd)
+        finally:
+            _disarm_space(self._handle)
+
+    # ---- both ----
+
+    async def _take_turns(self) -> None:
+        await _Pause()
+        self._turn_end = monotonic() + TURN
+
+    async def _sleep(self, purpose: str, *fds: int) -> None:
+        await self._sleeps.until_readable(purpose, *fds)
+        self._turn_end = monotonic() + TURN
+
+    def _descriptors(self) -> tuple[int, int, int]:
+        data_fd, room_fd, death_fd = c_int(), c_int(), c_int()
+        self._check(_fds(self._handle, byref(data_fd), byref(room_fd), byref(death_fd)), "watch")
+        return data_fd.value, room_fd.value, death_fd.value
+
+    def close(self) -> None:
+        """End the bus in good order. May be called again, and from any thread.
+
+        The peer receives all that was sent, then sees the end. Waits in other threads and
+        tasks raise ClosedError. Leases stay readable until they are released; the memory goes
+        with the last of them and of the references to this bus.
+
+        While a task waits in an event loop of another thread, it is that thread which closes
+        the bus, in the loop's next turn.
+        """
+        self._closed = True
+        self._sleeps.end(super().close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncMessages:
+    """`async for message in bus`. Nothing is held between the steps: it may be dropped."""
+
+    __slots__ = ("_bus",)
+
+    def __init__(self, bus: AsyncEnd) -> None:
+        self._bus = bus
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        try:
+            return await self._bus.arecv()
+        except ClosedError:
+            raise StopAsyncIteration from None
+
+
+class _Connecting:
+    """An aconnect() under way."""
+
+    def __init__(self, kind: type[AsyncEnd], path: Path, options: Any) -> None:
+        self._kind = kind
+        self._path = path
+        self._options = options
+        self._given_up = False
+
+    def _try_in_thread(self, left_ns: int) -> AsyncEnd:
+        """One introduction; a bus that nobody waits for any more is closed."""
+        options = dict(self._options)
+        # A try with timeout=0 goes on only where a listener is there, and this limits it.
+        limit = options.get("handshake_timeout")
+        limit = _HANDSHAKE_TIMEOUT if limit is None else limit
+        options["handshake_timeout"] = limit if left_ns < 0 else min(limit, left_ns / 1e9 + 1e-9)
+        bus = self._kind.connect(self._path, timeout=0, **options)
+        if self._given_up:
+            bus.close()
+        return bus
+
+    async def run(self, countdown: Countdown) -> AsyncEnd:
+        from asyncio import get_running_loop, sleep
+
+        loop = get_running_loop()
+        pause = _RETRY_MIN
+        try:
+            while True:
+                left_ns = countdown.left_ns()
+                try:
+                    return await loop.run_in_executor(None, self._try_in_thread, left_ns)
+                except WaitTimeoutError as error:
+                    if left_ns == 0:
+                        raise WaitTimeoutError(error.errno, self._says(countdown)) from None
+                left_ns = countdown.left_ns()
+                await sleep(pause if left_ns < 0 else min(pause, left_ns / 1e9))
+                pause = min(2 * pause, _RETRY_MAX)
+        except BaseException:
+            self._given_up = True
+            raise
+
+    def _says(self, countdown: Countdown) -> str:
+        shown_path = encode_path(self._path)[1]
+        return f"no listener on {shown_path!r} accepted {countdown}; is one running?"
+
+
+class AsyncListening:
+    """The part of Listener that is for asyncio. See Listener, and docs/asyncio.md."""
+
+    __slots__ = ("_sleeps",)
+
+    _sleeps: Sleeps
+
+    if TYPE_CHECKING:
+        _closed: bool
+        _path: str
+
+        def _accept(self, kind: type[Any], countdown: Countdown) -> Any: ...
+        def fileno(self) -> int: ...
+        def close(self) -> None: ...
+
+    async def aaccept(self) -> Bus:
+        """Wait for a process to connect; as accept(), for asyncio.
+
+        For a time limit, use asyncio.timeout(): a cancellation loses no connection.
+        Raises BusyError where another task is waiting, else as accept().
+        """
+        from tachyon._bus import Bus
+
+        return await self._aaccept(Bus)
+
+    async def _aaccept(self, kind: type[SomeBus]) -> SomeBus:
+        from asyncio import sleep
+
+        await _Pause()
+        self._sleeps.check_free("accept on", self._path)
+        futile_wakes = 0
+        while True:
+            try:
+                bus: SomeBus = self._accept(kind, Countdown(0))
+                return bus
+            except WaitTimeoutError:
+                pass
+            # An introduction has several steps. But a listener that has no descriptors left,
+            # or no place for another introduction, is readable all the time.
+            futile_wakes += 1
+            if futile_wakes > _FUTILE_WAKES:
+                await sleep(_ACCEPT_PAUSE)
+            await self._sleeps.until_readable("accept on", self.fileno())
+
+    def __aiter__(self) -> AsyncBuses:
+        """Buses as by aaccept(), until the listener is closed."""
+        return AsyncBuses(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncBuses:
+    """`async for bus in listener`."""
+
+    __slots__ = ("_listener",)
+
+    def __init__(self, listener: AsyncListening) -> None:
+        self._listener = listener
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Bus:
+        try:
+            return await self._listener.aaccept()
+        except ClosedError:
+            raise StopAsyncIteration from None
