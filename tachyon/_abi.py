@@ -196,16 +196,6 @@ FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
         [_bus_p, POINTER(RecordsStruct), c_size_t, c_size_t, POINTER(c_uint32), c_int64],
         KEEPS,
     ),
-    "tachyon_bus_send_records": (
-        c_int64,
-        [_bus_p, c_void_p, c_size_t, c_size_t, c_uint32, c_int64],
-        KEEPS,
-    ),
-    "tachyon_bus_recv_records": (
-        c_int64,
-        [_bus_p, POINTER(RecordsStruct), c_size_t, c_size_t, POINTER(c_uint32), c_int64],
-        KEEPS,
-    ),
     "tachyon_array_size": (c_uint64, [_array_p], KEEPS),
     "tachyon_array_write": (c_int, [_array_p, c_void_p, c_uint64, _handle_out], KEEPS),
     "tachyon_array_read": (c_int, [_array_p, c_void_p, c_uint64], KEEPS),

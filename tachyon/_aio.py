@@ -14,21 +14,18 @@ asyncio is imported by the first sleep, not by `import tachyon`.
 from __future__ import annotations
 
 import errno
-import os
 from ctypes import byref, c_int
 from time import monotonic
 
 from tachyon._end import End
-from tachyon._errors import BusyError, ClosedError, WaitTimeoutError
+from tachyon._errors import ClosedError, WaitTimeoutError
 from tachyon._library import function, quick_function
 from tachyon._message import Message
-from tachyon._options import encode_path
+from tachyon._sleeps import Pause, Sleeps
 from tachyon._wait import Countdown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future
-    from collections.abc import Callable, Generator
     from types import TracebackType
     from typing import Any, TypeVar
 
@@ -47,132 +44,9 @@ _fds = function("tachyon_bus_fds")
 
 # A task that never has to sleep lets the others run after so long, seconds.
 TURN = 0.001
-# As in the C library.
-_HANDSHAKE_TIMEOUT = 2.0
-# aconnect() looks for its listener this often at first, and this often at last, seconds.
-_RETRY_MIN, _RETRY_MAX = 0.0005, 0.02
 # aaccept() looks at a listener that is readable for nothing at most this often, seconds.
 _ACCEPT_PAUSE = 0.01
 _FUTILE_WAKES = 4
-
-
-class _Pause:
-    """`await _Pause()`: let the other tasks run, then go on; asyncio.sleep(0) without asyncio."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield
-
-
-class Sleep:
-    """One task's sleep on some descriptors, in one event loop."""
-
-    __slots__ = ("_fds", "_future", "_loop", "_owner", "_pid")
-
-    def __init__(self, owner: Sleeps, fds: tuple[int, ...]) -> None:
-        from asyncio import get_running_loop
-
-        self._loop: AbstractEventLoop = get_running_loop()
-        self._future: Future[None] = self._loop.create_future()
-        self._owner = owner
-        self._fds = fds
-        self._pid = os.getpid()
-
-    async def until_readable(self) -> None:
-        """Sleep until a descriptor is readable, or the owner is closed. Loses nothing."""
-        try:
-            for fd in self._fds:
-                self._loop.add_reader(fd, self._owner.wake, self._loop, fd)
-            await self._future
-        finally:
-            self.leave_loop()
-
-    def leave_loop(self) -> None:
-        """Take the descriptors out of the loop; but for those that another sleep there needs."""
-        fds, self._fds = self._fds, ()
-        # A forked child has the parent's loop in its memory, and shares its epoll descriptor.
-        if self._loop.is_closed() or self._pid != os.getpid():
-            return
-        for fd in fds:
-            if not self._owner.is_watched(self._loop, fd):
-                self._loop.remove_reader(fd)
-
-    def watches(self, loop: AbstractEventLoop, fd: int) -> bool:
-        return fd in self._fds and loop is self._loop
-
-    def cancelled(self) -> bool:
-        return self._future.cancelled()
-
-    def wake(self) -> None:
-        if not self._future.done():
-            self._future.set_result(None)
-
-    def end(self) -> None:
-        """For good: the descriptors are about to be closed."""
-        self.leave_loop()
-        if not self._loop.is_closed() and self._pid == os.getpid():
-            self.wake()
-
-    def running_elsewhere(self) -> AbstractEventLoop | None:
-        """The loop, where it runs in another thread (and this process) than this."""
-        from asyncio import _get_running_loop
-
-        if self._pid != os.getpid() or _get_running_loop() is self._loop:
-            return None
-        return self._loop if self._loop.is_running() else None
-
-
-class Sleeps:
-    """Who sleeps on a bus or listener: at most one task for each purpose."""
-
-    __slots__ = ("_sleeping",)
-
-    def __init__(self) -> None:
-        self._sleeping: dict[str, Sleep] = {}
-
-    def check_free(self, purpose: str, path: str) -> None:
-        """Raises BusyError where a task sleeps for this purpose already."""
-        sleep = self._sleeping.get(purpose)
-        if sleep is not None and not sleep.cancelled():
-            raise BusyError(
-                errno.EBUSY, f"another task is waiting to {purpose} {path!r}; one at a time may"
-            )
-
-    async def until_readable(self, purpose: str, *fds: int) -> None:
-        """Sleep until one of the descriptors is readable, or end(); those below 0 are none."""
-        sleep = Sleep(self, tuple(fd for fd in fds if fd >= 0))
-        self._sleeping[purpose] = sleep
-        try:
-            await sleep.until_readable()
-        finally:
-            # One that was cancelled may have a successor before it hears of it.
-            if self._sleeping.get(purpose) is sleep:
-                del self._sleeping[purpose]
-
-    def is_watched(self, loop: AbstractEventLoop, fd: int) -> bool:
-        return any(sleep.watches(loop, fd) for sleep in list(self._sleeping.values()))
-
-    def wake(self, loop: AbstractEventLoop, fd: int) -> None:
-        """The loop found the descriptor readable."""
-        for sleep in list(self._sleeping.values()):
-            if sleep.watches(loop, fd):
-                sleep.wake()
-
-    def end(self, close: Callable[[], None]) -> None:
-        """Take all descriptors out of their loops, wake the sleepers, and close.
-
-        A loop that runs in another thread does that itself, in its next turn: nobody else
-        may touch it, and a descriptor must leave it before it is closed.
-        """
-        for sleep in list(self._sleeping.values()):
-            loop = sleep.running_elsewhere()
-            if loop is not None:
-                try:
-                    loop.call_soon_threadsafe(self.end, close)
-                    return
-                except RuntimeError:  # it has been closed just now
-                    pass
-            sleep.end()
-        close()
 
 
 class AsyncEnd(End):
@@ -223,7 +97,9 @@ class AsyncEnd(End):
         connection behind; a listener that does not answer then keeps the thread for at most
         handshake_timeout (default: 2 s).
         """
-        connecting = _Connecting(cls, path, options)
+        from tachyon._aio_connect import Connecting
+
+        connecting = Connecting(cls, path, options)
         return await connecting.run(Countdown(timeout))  # type: ignore[return-value]
 
     # ---- receiving ----
@@ -299,7 +175,7 @@ class AsyncEnd(End):
     # ---- both ----
 
     async def _take_turns(self) -> None:
-        await _Pause()
+        await Pause()
         self._turn_end = monotonic() + TURN
 
     async def _sleep(self, purpose: str, *fds: int) -> None:
@@ -354,52 +230,6 @@ class AsyncMessages:
             raise StopAsyncIteration from None
 
 
-class _Connecting:
-    """An aconnect() under way."""
-
-    def __init__(self, kind: type[AsyncEnd], path: Path, options: Any) -> None:
-        self._kind = kind
-        self._path = path
-        self._options = options
-        self._given_up = False
-
-    def _try_in_thread(self, left_ns: int) -> AsyncEnd:
-        """One introduction; a bus that nobody waits for any more is closed."""
-        options = dict(self._options)
-        # A try with timeout=0 goes on only where a listener is there, and this limits it.
-        limit = options.get("handshake_timeout")
-        limit = _HANDSHAKE_TIMEOUT if limit is None else limit
-        options["handshake_timeout"] = limit if left_ns < 0 else min(limit, left_ns / 1e9 + 1e-9)
-        bus = self._kind.connect(self._path, timeout=0, **options)
-        if self._given_up:
-            bus.close()
-        return bus
-
-    async def run(self, countdown: Countdown) -> AsyncEnd:
-        from asyncio import get_running_loop, sleep
-
-        loop = get_running_loop()
-        pause = _RETRY_MIN
-        try:
-            while True:
-                left_ns = countdown.left_ns()
-                try:
-                    return await loop.run_in_executor(None, self._try_in_thread, left_ns)
-                except WaitTimeoutError as error:
-                    if left_ns == 0:
-                        raise WaitTimeoutError(error.errno, self._says(countdown)) from None
-                left_ns = countdown.left_ns()
-                await sleep(pause if left_ns < 0 else min(pause, left_ns / 1e9))
-                pause = min(2 * pause, _RETRY_MAX)
-        except BaseException:
-            self._given_up = True
-            raise
-
-    def _says(self, countdown: Countdown) -> str:
-        shown_path = encode_path(self._path)[1]
-        return f"no listener on {shown_path!r} accepted {countdown}; is one running?"
-
-
 class AsyncListening:
     """The part of Listener that is for asyncio. See Listener, and docs/asyncio.md."""
 
@@ -428,7 +258,7 @@ class AsyncListening:
     async def _aaccept(self, kind: type[SomeBus]) -> SomeBus:
         from asyncio import sleep
 
-        await _Pause()
+        await Pause()
         self._sleeps.check_free("accept on", self._path)
         futile_wakes = 0
         while True:

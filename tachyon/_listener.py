@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 from ctypes import byref, c_void_p
 
-from tachyon._aio import AsyncListening, Sleeps
+from tachyon._aio import AsyncListening
 from tachyon._bus import Bus
 from tachyon._end import close_at_exit
 from tachyon._errors import ClosedError, WaitTimeoutError
 from tachyon._library import failure, function
 from tachyon._options import encode_path, make_options
+from tachyon._sleeps import Sleeps
 from tachyon._wait import Countdown, call_blocking
 
 TYPE_CHECKING = False
