@@ -14,6 +14,7 @@ from typing import Any
 from transfer import programs
 
 PATIENCE = 60  # seconds; what takes longer hangs
+PPOLL = {"x86_64": "271", "aarch64": "73"}[os.uname().machine]  # its number, as /proc shows it
 
 
 def until(fact: Callable[[], Any]) -> Any:
@@ -61,7 +62,7 @@ class Process:
 
     def wait_asleep(self) -> None:
         """Until its main thread sleeps in ppoll, where all waits of the library sleep."""
-        until(lambda: self._process.poll() is not None or self.system_call()[:1] == [_ppoll()])
+        until(lambda: self._process.poll() is not None or self.system_call()[0] == PPOLL)
         if self._process.returncode is not None:
             raise AssertionError(f"it ended: {self._process.communicate()}")
 
@@ -101,10 +102,6 @@ class Process:
             raise AssertionError(f"exit {self._process.returncode}: {errors}")
         result: dict[str, Any] = json.loads(output.splitlines()[-1])
         return result
-
-
-def _ppoll() -> str:
-    return {"x86_64": "271", "aarch64": "73"}[os.uname().machine]
 
 
 def blocked(
