@@ -36,7 +36,8 @@ from tachyon._errors import error_from_errno
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 HEADER = (ROOT / "include/tachyon.h").read_text()
-LAYOUT = (ROOT / "libtachyon/layout.h").read_text()
+# Where the shared structs and their constants are.
+LAYOUT = "".join((ROOT / "libtachyon" / name).read_text() for name in ("layout.h", "array.c"))
 KINDS = {"python", "c", "sh", "sh terminal", "sh install", "text", "text output"}
 PATIENCE = 120
 
@@ -259,20 +260,21 @@ def test_section_runs_and_prints_what_it_says(section: str, clone: Path) -> None
 
 
 def evaluate(expressions: list[str], folder: Path) -> list[int]:
-    """What C makes of them, with layout.h included."""
+    """What C makes of them, with layout.h and what array.c keeps to itself."""
     lines = "".join(
         f'        printf("%llu\\n", (unsigned long long)({expression}));\n'
         for expression in expressions
     )
     source = folder / "evaluate.c"
     source.write_text(
-        f'#include <stdio.h>\n#include "layout.h"\nint main(void) {{\n{lines}return 0;\n}}\n'
+        '#include <stdio.h>\n#include "layout.h"\n#include "array.c"\n'
+        "int fail(int error, const char *format, ...) { (void)format; return -error; }\n"
+        f"int main(void) {{\n{lines}        return 0;\n}}\n"
     )
     program = folder / "evaluate"
     compiler = os.environ.get("CC", "cc")
-    subprocess.run(
-        [*compiler.split(), "-I", ROOT / "libtachyon", "-o", program, source], check=True
-    )
+    options = ["-D_GNU_SOURCE", "-I", str(ROOT / "libtachyon"), "-o", str(program), str(source)]
+    subprocess.run([*compiler.split(), *options], check=True)
     output = subprocess.run([program], check=True, capture_output=True, text=True).stdout
     return [int(line) for line in output.split()]
 
@@ -295,11 +297,14 @@ def fields_in_layout(struct: str) -> list[str]:
     return [re.sub(r"\[.*", "", part).split()[-1] for part in text.split(";") if part.strip()]
 
 
+STRUCTS = re.findall(r"^struct (\w+) {", LAYOUT, re.MULTILINE)
+
+
 def test_protocol_describes_every_shared_struct() -> None:
-    assert set(documented_structs()) == set(re.findall(r"^struct (\w+) {", LAYOUT, re.MULTILINE))
+    assert set(documented_structs()) == set(STRUCTS)
 
 
-@pytest.mark.parametrize("struct", ["hello", "half_geometry", "half_control", "frame"])
+@pytest.mark.parametrize("struct", STRUCTS)
 def test_offsets_and_sizes_in_protocol_are_those_of_the_code(struct: str, tmp_path: Path) -> None:
     rows = documented_structs()[struct]
     assert [field for field, _, _ in rows] == fields_in_layout(struct)
@@ -315,6 +320,7 @@ def test_constants_in_protocol_are_those_of_the_code(tmp_path: Path) -> None:
     rows = list(tables(ROOT / "docs/protocol.md", "name", "value"))
     documented = {code_words(row[0])[0]: int(row[1], 0) for row in rows}
     defined = set(re.findall(r"^#define (\w+) +\S", LAYOUT, re.MULTILINE))
+    defined.update(re.findall(r"^#define (TACHYON_ARRAY_\w+) +\S", HEADER, re.MULTILINE))
     for enum in re.findall(r"^enum \w+ {(.*?)}", LAYOUT, re.MULTILINE | re.DOTALL):
         defined.update(re.findall(r"^ +(\w+) = ", enum, re.MULTILINE))
     assert set(documented) == defined
