@@ -20,7 +20,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 LIBRARY = "libtachyon.1.dylib" if sys.platform == "darwin" else "libtachyon.so.1"
 
 # Found anywhere in meson's build folder: the file, and its place in the wheel.
-BUNDLED = [(LIBRARY, f"tachyon/_lib/{LIBRARY}")]
+BUNDLED = [
+    (LIBRARY, f"tachyon/_lib/{LIBRARY}"),
+    ("tachyon-bench", "tachyon/_lib/tachyon-bench"),
+]
 
 
 class TachyonBuildHook(BuildHookInterface[Any]):

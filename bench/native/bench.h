@@ -22,6 +22,8 @@
 #define LINE 64
 /* What lies between things that two cores write: hardware fetches lines in pairs. */
 #define APART 128
+/* For a direction that nothing goes. */
+#define SMALLEST_RING 4096
 
 enum exit_code { EXIT_WRONG_USAGE = 2, EXIT_WRONG_DATA = 4 };
 

@@ -31,7 +31,6 @@ static void both_ends_open(struct both_ends *ends) {
         pthread_t thread;
         int r;
 
-        bus_options(ends->round, &ends->options, 0);
         if (pthread_create(&thread, NULL, listen_for_one, ends))
                 die("no thread");
         r = tachyon_bus_connect(&ends->sender, ends->round->path, &ends->options, CONNECT_TIMEOUT_NS);
@@ -85,7 +84,7 @@ static void call_many(struct both_ends *ends, const uint64_t *slot, uint64_t cou
 }
 
 static void call_run(struct round *round) {
-        struct both_ends ends = { .round = round };
+        struct both_ends ends = { .round = round, .options = bus_options(round) };
         uint64_t unmeasured[2] = { 0, 0 }, spent[2] = { 0, 0 };
         double ns_per_call = clock_facts()->ns_per_tick / (double)round->plan->count;
         const uint64_t *slot;

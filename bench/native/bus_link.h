@@ -8,13 +8,10 @@
 
 #define BUS_TYPE_ID 7
 
-/* Connects both sides; ends the process where that fails. spin_ns: as in tachyon_options. */
-tachyon_bus *bus_open(struct round *round, int64_t spin_ns);
 /* Ends the process with what the library says. */
 _Noreturn void bus_die(const char *what, int error);
-
-/* After a bus_open() with the right spin_ns for `wake` or not. */
-void bus_options(const struct round *round, tachyon_options *options, int64_t spin_ns);
+/* The plan's capacity, and all pages there from the start, as the limit's are. */
+tachyon_options bus_options(const struct round *round);
 
 static always_inline void bus_send(void *link, const void *data, size_t size) {
         int r = tachyon_bus_send(link, data, size, BUS_TYPE_ID, -1);

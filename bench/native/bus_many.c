@@ -106,7 +106,7 @@ static void connect_all(struct round *round, struct many *many, const tachyon_op
 }
 
 static void many_open(struct round *round, struct many *many, bool prefault) {
-        tachyon_options options;
+        tachyon_options options = bus_options(round);
 
         raise_descriptor_limit();
         *many = (struct many){
@@ -114,7 +114,6 @@ static void many_open(struct round *round, struct many *many, bool prefault) {
                 .count = round->plan->buses,
                 .step = how_is(round, "robin"),
         };
-        bus_options(round, &options, 0);
         if (!prefault)
                 options.flags = 0;
         round_meet(round);

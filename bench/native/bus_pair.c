@@ -11,27 +11,33 @@ _Noreturn void bus_die(const char *what, int error) {
         die("cannot %s: %s (%s)", what, tachyon_strerror(error), tachyon_error_detail());
 }
 
-void bus_options(const struct round *round, tachyon_options *options, int64_t spin_ns) {
-        *options = (tachyon_options)TACHYON_OPTIONS_INIT;
-        options->capacity = round->plan->capacity;
-        options->spin_ns = spin_ns;
-        options->flags = TACHYON_PREFAULT; /* as the limit's memory is */
+tachyon_options bus_options(const struct round *round) {
+        tachyon_options options = TACHYON_OPTIONS_INIT;
+
+        options.capacity = round->plan->capacity;
+        options.flags = TACHYON_PREFAULT;
+        return options;
 }
 
-tachyon_bus *bus_open(struct round *round, int64_t spin_ns) {
-        tachyon_options options;
+static tachyon_bus *bus_open_with(struct round *round, const tachyon_options *options) {
         tachyon_bus *bus;
         int r;
 
-        bus_options(round, &options, spin_ns);
         if (round->side == 0)
-                r = tachyon_bus_connect(&bus, round->path, &options, CONNECT_TIMEOUT_NS);
+                r = tachyon_bus_connect(&bus, round->path, options, CONNECT_TIMEOUT_NS);
         else
-                r = tachyon_bus_listen(&bus, round->path, &options, CONNECT_TIMEOUT_NS);
+                r = tachyon_bus_listen(&bus, round->path, options, CONNECT_TIMEOUT_NS);
         if (r < 0)
                 bus_die(round->side == 0 ? "connect" : "listen", r);
         round_meet(round);
         return bus;
+}
+
+static tachyon_bus *bus_open_one_way(struct round *round) {
+        tachyon_options options = bus_options(round);
+
+        options.reply_capacity = SMALLEST_RING;
+        return bus_open_with(round, &options);
 }
 
 /* A side that ends too soon would be seen by the other as a closed bus. */
@@ -45,8 +51,11 @@ static void bus_end(struct round *round, tachyon_bus *bus) {
 TRIPS(bus, bus_send, bus_recv)
 
 static void trip_run(struct round *round, int64_t spin_ns) {
-        tachyon_bus *bus = bus_open(round, spin_ns);
+        tachyon_options options = bus_options(round);
+        tachyon_bus *bus;
 
+        options.spin_ns = spin_ns;
+        bus = bus_open_with(round, &options);
         (round->side == 0 ? bus_drive : bus_echo)(round, bus);
         bus_end(round, bus);
 }
@@ -62,7 +71,7 @@ static void wake_run(struct round *round) {
 /* ---- stream ---- */
 
 static void stream_send(struct round *round) {
-        tachyon_bus *bus = bus_open(round, 0);
+        tachyon_bus *bus = bus_open_one_way(round);
 
         stream_produce(round, bus, bus_send);
         bus_end(round, bus);
@@ -106,7 +115,7 @@ static void batch_consume_timed(struct round *round, tachyon_bus *bus) {
 }
 
 static void stream_recv(struct round *round) {
-        tachyon_bus *bus = bus_open(round, 0);
+        tachyon_bus *bus = bus_open_one_way(round);
 
         if (how_is(round, "batch"))
                 batch_consume_timed(round, bus);
@@ -131,7 +140,7 @@ static always_inline void bus_send_in_place(void *link, const void *data, size_t
 }
 
 static void bandwidth_send(struct round *round) {
-        tachyon_bus *bus = bus_open(round, 0);
+        tachyon_bus *bus = bus_open_one_way(round);
 
         if (how_is(round, "reserve"))
                 stream_produce(round, bus, bus_send_in_place);
@@ -141,7 +150,7 @@ static void bandwidth_send(struct round *round) {
 }
 
 static void bandwidth_recv(struct round *round) {
-        tachyon_bus *bus = bus_open(round, 0);
+        tachyon_bus *bus = bus_open_one_way(round);
 
         bandwidth_consume(round, bus, bus_recv_sum);
         bus_end(round, bus);

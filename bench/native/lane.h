@@ -42,9 +42,6 @@ struct lane_link {
         struct lane_end in;
 };
 
-void lanes_prepare(struct round *round);
-void lane_link_open(struct round *round, struct lane_link *link);
-
 static always_inline _Atomic uint64_t *lane_stamp(const struct lane_end *end) {
         return (_Atomic uint64_t *)(void *)(end->ring + (end->position & end->mask));
 }

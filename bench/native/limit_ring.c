@@ -7,14 +7,25 @@
 #include "lane.h"
 #include "loops.h"
 
-void lanes_prepare(struct round *round) {
+static void lane_create(struct lane *lane, uint64_t capacity) {
+        lane->capacity = capacity;
+        lane->ring = memory_share_twice(capacity);
+}
+
+static void lanes_create(struct round *round, uint64_t capacity_back) {
         struct lanes *lanes = memory_share(sizeof(*lanes));
 
-        for (int i = 0; i < 2; i++) {
-                lanes->lane[i].capacity = round->plan->capacity;
-                lanes->lane[i].ring = memory_share_twice(round->plan->capacity);
-        }
+        lane_create(&lanes->lane[0], round->plan->capacity);
+        lane_create(&lanes->lane[1], capacity_back);
         round->resource = lanes;
+}
+
+static void lanes_prepare(struct round *round) {
+        lanes_create(round, round->plan->capacity);
+}
+
+static void lanes_prepare_one_way(struct round *round) {
+        lanes_create(round, SMALLEST_RING);
 }
 
 static void lane_end_open(struct round *round, struct lane_end *end, struct lane *lane, uint64_t limit) {
@@ -28,12 +39,12 @@ static void lane_end_open(struct round *round, struct lane_end *end, struct lane
         memory_populate(lane->ring, 2 * lane->capacity);
 }
 
-void lane_link_open(struct round *round, struct lane_link *link) {
+static void lane_link_open(struct round *round, struct lane_link *link) {
         struct lanes *lanes = round->resource;
-        uint64_t capacity = round->plan->capacity;
+        struct lane *out = &lanes->lane[round->side], *in = &lanes->lane[!round->side];
 
-        lane_end_open(round, &link->out, &lanes->lane[round->side], capacity);
-        lane_end_open(round, &link->in, &lanes->lane[!round->side], capacity / 8);
+        lane_end_open(round, &link->out, out, out->capacity);
+        lane_end_open(round, &link->in, in, in->capacity / 8);
         round_meet(round);
 }
 
@@ -68,5 +79,5 @@ static void copy_recv(struct round *round) {
 }
 
 const struct measurement limit_ring = { "limit-ring", "", lanes_prepare, { ring_run, ring_run } };
-const struct measurement limit_stream = { "limit-stream", "", lanes_prepare, { stream_send, stream_recv } };
-const struct measurement limit_copy = { "limit-copy", "", lanes_prepare, { stream_send, copy_recv } };
+const struct measurement limit_stream = { "limit-stream", "", lanes_prepare_one_way, { stream_send, stream_recv } };
+const struct measurement limit_copy = { "limit-copy", "", lanes_prepare_one_way, { stream_send, copy_recv } };

@@ -1,0 +1,109 @@
+"""What tachyon means to reach, and whether this run shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tachyon.cli._bench._cases import MANY_CAPACITY
+
+SLACK_BYTES = 64 << 10
+
+
+class Bound(NamedTuple):
+    """measured must be at most (or at least) bound."""
+
+    name: str
+    relation: str  # "<=" or ">="
+    bound: float
+    measured: Callable[[dict[str, Any]], float | None]
+
+
+def _ratio(key: str) -> Callable[[dict[str, Any]], float | None]:
+    def measured(result: dict[str, Any]) -> float | None:
+        ratio = result["ratios"].get(key)
+        return ratio["median"] if ratio else None
+
+    return measured
+
+
+def _worst_bandwidth(label: str) -> Callable[[dict[str, Any]], float | None]:
+    """The block and ring with which tachyon is least near to the limit."""
+
+    def measured(result: dict[str, Any]) -> float | None:
+        found = [
+            ratio["median"]
+            for key, ratio in result["ratios"].items()
+            if key.startswith("bandwidth/") and key.endswith(f"/{label}:limit")
+        ]
+        return min(found, default=None)
+
+    return measured
+
+
+def _idle_overhead(result: dict[str, Any]) -> float | None:
+    """Bytes of an idle bus beyond its two rings, among several, where single pages are no noise."""
+    found = [
+        row["median"] - 2 * MANY_CAPACITY
+        for key, row in result["measurements"].items()
+        if key.endswith("/idle") and key != "many/1/idle"
+    ]
+    return max(found, default=None)
+
+
+BOUNDS = (
+    Bound("C round trip, 32 B / rotating line", "<=", 1.15, _ratio("rtt/32/tachyon:limit")),
+    Bound("C round trip, 32 B / one line", "<=", 1.7, _ratio("rtt/32/tachyon:line")),
+    Bound(
+        "C round trip, 32 B, p99.9 / p99.9 of the limit",
+        "<=",
+        1.5,
+        _ratio("rtt/32/tachyon:limit:p99.9"),
+    ),
+    Bound(
+        "C stream, 32 B, one by one / stamped lines", ">=", 0.70, _ratio("stream/32/tachyon:limit")
+    ),
+    Bound(
+        "C stream, 32 B, in batches / stamped lines", ">=", 0.70, _ratio("stream/32/batch:limit")
+    ),
+    Bound("C bandwidth, send / memcpy, worst block", ">=", 0.90, _worst_bandwidth("send")),
+    Bound(
+        "C bandwidth, written in place / memcpy, worst block",
+        ">=",
+        0.90,
+        _worst_bandwidth("reserve"),
+    ),
+    Bound("C wake of a sleeper / socket byte + ppoll", "<=", 1.15, _ratio("wake/tachyon:socket")),
+    Bound("Python round trip / iceoryx2", "<=", 0.25, _ratio("python/rtt/tachyon:iceoryx2")),
+    Bound(
+        "Python round trip / multiprocessing",
+        "<=",
+        0.05,
+        _ratio("python/rtt/tachyon:multiprocessing"),
+    ),
+    Bound("Python stream / pyzmq", ">=", 1.5, _ratio("python/stream/tachyon:pyzmq")),
+    Bound("growth: round trip, rings of 64 KiB to 64 MiB", "<=", 1.5, _ratio("capacity:flat")),
+    Bound("growth: 1 to 1000 open buses, on one of them", "<=", 1.5, _ratio("many/one:flat")),
+    Bound("growth: 1 to 1000 open buses, round all", "<=", 1.5, _ratio("many/robin:flat")),
+    Bound("memory per idle bus beyond its rings, bytes", "<=", SLACK_BYTES, _idle_overhead),
+)
+
+
+def check(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return every bound with what was measured; "holds" is None where nothing was."""
+    rows = []
+    for bound in BOUNDS:
+        measured = bound.measured(result)
+        holds = None
+        if measured is not None:
+            holds = measured <= bound.bound if bound.relation == "<=" else measured >= bound.bound
+        rows.append(
+            {
+                "name": bound.name,
+                "relation": bound.relation,
+                "bound": bound.bound,
+                "measured": measured,
+                "holds": holds,
+            }
+        )
+    return rows

@@ -1,0 +1,103 @@
+"""The two Python processes that measure links, seen from the one that asks them to."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import tachyon
+from tachyon.cli import _exit, _text
+
+PATIENCE_S = 60.0
+
+
+class PythonPair:
+    """Two workers, started with the first job and again after a failure. A context manager."""
+
+    def __init__(self, cores: tuple[int, int] | None) -> None:
+        self._cores = cores or (-1, -1)
+        self._workers: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> PythonPair:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End both processes."""
+        for worker in self._workers:
+            worker.kill()
+            worker.communicate()
+        self._workers = []
+
+    def _start(self) -> None:
+        package = os.path.dirname(os.path.dirname(os.path.abspath(tachyon.__file__)))
+        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+        command = [sys.executable, "-m", "tachyon.cli._bench._worker"]
+        self._workers = [
+            subprocess.Popen(
+                [*command, str(side), str(core)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                start_new_session=True,
+            )
+            for side, core in enumerate(self._cores)
+        ]
+
+    def run(self, job: dict[str, Any], samples_path: str | None = None) -> dict[str, Any]:
+        """Have both do a job; return the figures. Raises Failure where it failed."""
+        if not self._workers:
+            self._start()
+        with tempfile.TemporaryDirectory(prefix="tachyon-", dir=_text.short_folder()) as folder:
+            job = {**job, "path": os.path.join(folder, "link"), "samples": samples_path}
+            for worker in self._workers:
+                assert worker.stdin is not None
+                worker.stdin.write(json.dumps(job).encode() + b"\n")
+                worker.stdin.flush()
+            try:
+                answers = self._await_answers()
+            except BaseException:
+                self.stop()
+                raise
+        result = {}
+        for answer in answers:
+            result.update(answer["done"])
+        return result
+
+    def _await_answers(self) -> list[dict[str, Any]]:
+        """Wait for both; the first failure is the one that counts."""
+        deadline = time.monotonic() + PATIENCE_S
+        answers: dict[int, dict[str, Any]] = {}
+        with selectors.DefaultSelector() as selector:
+            for side, worker in enumerate(self._workers):
+                assert worker.stdout is not None
+                selector.register(worker.stdout, selectors.EVENT_READ, side)
+            while len(answers) < 2:
+                ready = selector.select(max(deadline - time.monotonic(), 0))
+                if not ready:
+                    raise _exit.Failure(_exit.ERROR, f"no answer within {PATIENCE_S:.0f} s")
+                for key, _ in ready:
+                    answers[key.data] = self._read_answer(key.data)
+                    selector.unregister(key.fileobj)
+        return [answers[side] for side in (0, 1)]
+
+    def _read_answer(self, side: int) -> dict[str, Any]:
+        stdout = self._workers[side].stdout
+        assert stdout is not None
+        line = stdout.readline()
+        if not line:
+            code = self._workers[side].wait()
+            raise _exit.Failure(_exit.ERROR, f"a Python process ended with code {code}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise _exit.Failure(_exit.ERROR, str(answer["error"]))
+        return answer

@@ -1,0 +1,117 @@
+"""Medians, percentiles, and distributions that grow over rounds."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+RANKS = {
+    "min": 0.0,
+    "p50": 50.0,
+    "p90": 90.0,
+    "p99": 99.0,
+    "p99.9": 99.9,
+    "p99.99": 99.99,
+    "max": 100.0,
+}
+# Points of a percentile curve: evenly spread where 1 / (1 - p) is drawn on a log axis.
+CURVE = (0, 10, 25, 50, 68, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99, 99.999)
+
+# Resolution of the distributions, so that 3 digits are 3 digits below 100 ns too.
+UNIT_NS = 0.01
+LARGEST_NS = 100_000_000_000
+BATCH = 100
+
+
+def median(values: Iterable[float]) -> float:
+    """Return the middle value, or the mean of the two in the middle."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    if len(ordered) % 2:
+        return ordered[half]
+    return (ordered[half - 1] + ordered[half]) / 2
+
+
+def rank_of(percent: float, count: int) -> int:
+    """Return the nearest rank, from 0: so many percent of count values are not above it."""
+    return min(max(-int(-count * percent // 100) - 1, 0), count - 1)
+
+
+def percentiles(samples: Iterable[float]) -> dict[str, float]:
+    """Return the exact percentiles by name."""
+    ordered = sorted(samples)
+    return {name: ordered[rank_of(percent, len(ordered))] for name, percent in RANKS.items()}
+
+
+def typical(samples: Sequence[float]) -> float:
+    """Return the median of the means of 100 in a row: what tachyon-bench calls typical_ns."""
+    starts = range(0, len(samples) - BATCH + 1, BATCH) or range(1)
+    batches = [samples[start : start + BATCH] for start in starts]
+    return median(sum(batch) / len(batch) for batch in batches)
+
+
+class Distribution(Protocol):
+    """Samples of all rounds of one measurement."""
+
+    method: str
+
+    def add(self, ticks: array[int], ns_per_tick: float) -> None: ...
+
+    def at(self, percent: float) -> float: ...
+
+
+class ExactDistribution:
+    """Keeps every distinct value and how often it came."""
+
+    method = "exact"
+
+    def __init__(self) -> None:
+        self._counts: Counter[float] = Counter()
+        self._total = 0
+
+    def add(self, ticks: array[int], ns_per_tick: float) -> None:
+        """Add samples in ticks of a clock."""
+        for tick, count in Counter(ticks).items():
+            self._counts[round(tick * ns_per_tick / UNIT_NS) * UNIT_NS] += count
+            self._total += count
+
+    def at(self, percent: float) -> float:
+        """Return a percentile in nanoseconds."""
+        rank = rank_of(percent, self._total)
+        for value in sorted(self._counts):
+            rank -= self._counts[value]
+            if rank < 0:
+                return value
+        raise ValueError("no samples")
+
+
+class HdrDistribution:
+    """In an HdrHistogram of 3 significant digits."""
+
+    method = "hdrhistogram, 3 digits"
+
+    def __init__(self, histogram: Any) -> None:
+        self._histogram = histogram
+
+    def add(self, ticks: array[int], ns_per_tick: float) -> None:
+        """Add samples in ticks of a clock."""
+        # Equal ones together: the clock has few values, and a call for each would take long.
+        for tick, count in Counter(ticks).items():
+            self._histogram.record_value(max(round(tick * ns_per_tick / UNIT_NS), 1), count)
+
+    def at(self, percent: float) -> float:
+        """Return a percentile in nanoseconds."""
+        if percent == 0:
+            return float(self._histogram.get_min_value()) * UNIT_NS
+        return float(self._histogram.get_value_at_percentile(percent)) * UNIT_NS
+
+
+def new_distribution() -> Distribution:
+    """Make one by HdrHistogram where that is installed, else an exact one."""
+    try:
+        from hdrh.histogram import HdrHistogram
+    except ImportError:
+        return ExactDistribution()
+    return HdrDistribution(HdrHistogram(1, int(LARGEST_NS / UNIT_NS), 3))

@@ -1,0 +1,240 @@
+"""tachyon bench: the limit of this machine, tachyon, and what one would use instead, in one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from tachyon.cli import _exit, _text
+from tachyon.cli._bench import _cases, _links, _machine, _native, _result, _rounds
+from tachyon.cli._progress import Progress
+
+DESCRIPTION = """\
+Measure what two cores of this machine can do at most, with no library at all;
+tachyon beside it; and what one would use instead: all in the same rounds, with
+the same copies and checks, pinned to the same two cores. Ratios are those of
+one round, medians over the rounds.
+
+  limit      one cache line, a line that rotates, stamped lines, memcpy, sleepers
+  rtt        round trips of 8 B to 4 KiB, both sides polling
+  stream     messages a second, one way, one by one and in batches
+  bandwidth  blocks of 64 KiB to 16 MiB, every byte written and read
+  wake       round trips of sleepers
+  many       1 to 1000 buses in one process: memory, descriptors, messages
+  capacity   round trips by size of the ring
+  python     round trips and stream from Python
+  peers      tachyon and the peers of rtt, stream, bandwidth and python, no limits
+"""
+
+EPILOG = f"""\
+The peers of Python come with: pip install 'tachyon[bench]'
+
+{_exit.EPILOG}"""
+
+ROUNDS = 11
+QUICK_ROUNDS = 3
+# So that all of --quick stays under 20 seconds.
+QUICK_BUDGET_S = 15.0
+WHERE_ROUNDS = 25
+
+
+def _parse_cores(text: str) -> tuple[int, int] | None:
+    """Read "A,B" or "none"."""
+    if text == "none":
+        return None
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: write two numbers like 0,1, or none")
+    cores = int(parts[0]), int(parts[1])
+    missing = [core for core in cores if core not in _machine.usable_cores()]
+    if missing:
+        raise argparse.ArgumentTypeError(f"core {missing[0]} is not one that we may run on")
+    return cores
+
+
+def _parse_peers(text: str) -> str:
+    known = (*_cases.C_PEERS, *_cases.PYTHON_PEERS)
+    for name in text.split(","):
+        if text not in ("auto", "none") and name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
+    return text
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `tachyon bench`."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="measure the limit of this machine, tachyon and its peers",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", help="what to measure, see above; default: all of it"
+    )
+    parser.add_argument("--quick", action="store_true", help="less of each, under 20 seconds")
+    parser.add_argument(
+        "--rounds",
+        metavar="N",
+        type=_text.parse_count,
+        help=f"how many rounds (default {ROUNDS}; --quick: up to {QUICK_ROUNDS})",
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw curves and bars (matplotlib)")
+    parser.add_argument(
+        "--cores",
+        metavar="A,B",
+        type=_parse_cores,
+        default=argparse.SUPPRESS,
+        help="the two cores to run on, or none; default: two near ones",
+    )
+    parser.add_argument(
+        "--peers",
+        metavar="LIST",
+        type=_parse_peers,
+        default="auto",
+        help="auto (those installed), none, or names separated by commas",
+    )
+    parser.add_argument(
+        "--where",
+        action="store_true",
+        help="where each nanosecond of send() and recv() from Python goes; part of python too",
+    )
+    # For tests: so little of everything that no figure means anything.
+    parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=run, command="bench")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, and print; 0 even where a bound is missed: that is a finding, not a failure."""
+    _check_names(args.names)
+    if args.plot:
+        _check_plot()
+    _native.find_program()
+    cores = args.cores if hasattr(args, "cores") else _machine.choose_cores()
+    with Progress(sys.stderr) as progress:
+        result = _measure(args, cores, progress)
+    if args.plot:
+        _draw(result, args.plot)
+    if args.json:
+        print(json.dumps(result, indent=1))
+    else:
+        from tachyon.cli._bench import _text as bench_text
+
+        print(bench_text.render(result))
+    return _exit.DONE
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        if name not in _cases.NAMES:
+            raise _exit.Failure(
+                _exit.USAGE, f"{name!r} is not one of {', '.join(_cases.NAMES)}; see --help"
+            )
+
+
+# ---- what to measure --------------------------------------------------------
+
+
+def _choose_peers(text: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the peers to measure, and those that are not installed, with what to do."""
+    if text == "none":
+        return [], []
+    wanted = [*_cases.C_PEERS, *_cases.PYTHON_PEERS] if text == "auto" else text.split(",")
+    missing = [
+        name for name in wanted if name in _cases.PYTHON_PEERS and not _links.is_installed(name)
+    ]
+    rows = [{"name": name, "install": f"pip install {name}"} for name in missing]
+    return [name for name in wanted if name not in missing], rows
+
+
+def _is_wanted(measurement: _cases.Measurement, names: list[str]) -> bool:
+    if not names or measurement.group in names:
+        return True
+    if "limit" in names and measurement.role == "limit":
+        return True
+    has_peers = measurement.group in ("rtt", "stream", "bandwidth", "python")
+    return "peers" in names and has_peers and measurement.role != "limit"
+
+
+def _cases_for(args: argparse.Namespace, peers: list[str]) -> _cases.Cases:
+    amounts = _cases.TINY if args.tiny else _cases.QUICK if args.quick else _cases.FULL
+    cases = _cases.all_cases(amounts, peers, _machine.last_cache_bytes())
+    only_where = args.where and args.names in ([], ["python"])
+    cases.measurements = [
+        measurement
+        for measurement in cases.measurements
+        if _is_wanted(measurement, args.names) and not only_where
+    ]
+    return cases
+
+
+# ---- measuring --------------------------------------------------------------
+
+
+def _measure(
+    args: argparse.Namespace, cores: tuple[int, int] | None, progress: Progress
+) -> dict[str, Any]:
+    peers, missing = _choose_peers(args.peers)
+    cases = _cases_for(args, peers)
+    facts: dict[str, Any] = {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "quick": args.quick,
+        "names": args.names or list(_cases.NAMES),
+        "machine": _machine.describe(cores),
+        "notes": _machine.warnings(cores),
+        "peers": _links.versions(),
+        "missing": missing,
+    }
+    began = time.monotonic()
+    facts["where"] = _measure_where(args, cores, progress)
+    rounds = args.rounds or (1 if args.tiny else QUICK_ROUNDS if args.quick else ROUNDS)
+    budget = QUICK_BUDGET_S if args.quick else float("inf")
+    collected = _rounds.Rounds(cases.measurements, cores).run(rounds, budget, progress.show)
+    result = _result.assemble(cases, collected, facts)
+    result["seconds"] = round(time.monotonic() - began, 2)
+    return result
+
+
+def _measure_where(
+    args: argparse.Namespace, cores: tuple[int, int] | None, progress: Progress
+) -> dict[str, Any] | None:
+    if not (args.where or not args.names or "python" in args.names):
+        return None
+    from tachyon.cli._bench import _where
+
+    progress.show(0.0, "where each nanosecond of Python goes")
+    return _where.measure(3 if args.quick or args.tiny else WHERE_ROUNDS, cores)
+
+
+# ---- pictures ---------------------------------------------------------------
+
+
+def _has_matplotlib() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def _check_plot() -> None:
+    """Say before the measuring that there will be no picture."""
+    if not _has_matplotlib():
+        print(
+            "tachyon bench: no matplotlib (pip install 'tachyon[bench]'): a chart of text instead",
+            file=sys.stderr,
+        )
+
+
+def _draw(result: dict[str, Any], path: str) -> None:
+    if _has_matplotlib():
+        from tachyon.cli._bench import _plot
+
+        _plot.draw(result, path)
+        return
+    from tachyon.cli._bench import _chart
+
+    print(_chart.render(result), end="\n\n", file=sys.stderr)
