@@ -249,9 +249,9 @@ TACHYON_API int tachyon_listener_create(tachyon_listener **listenerp, const char
  * slow or wrong is dropped with a reason that it can print, and does not
  * disturb the others. Introductions only go on while this function runs.
  *
- * Return: 0, or -EAGAIN, -ETIMEDOUT, -EINTR, -ECANCELED (closed by another
- * thread), -EMFILE/-ENFILE/-ENOMEM (no resources for this connection; try
- * again later), -TACHYON_EFORK.
+ * Return: 0, or -EAGAIN, -ETIMEDOUT, -EINTR, -EBUSY (another thread is in
+ * accept), -ECANCELED (closed by another thread), -EMFILE/-ENFILE/-ENOMEM (no
+ * resources for this connection; try again later), -TACHYON_EFORK.
  */
 TACHYON_API int tachyon_listener_accept(tachyon_listener *listener, tachyon_bus **busp, int64_t timeout_ns);
 

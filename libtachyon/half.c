@@ -170,10 +170,13 @@ int half_attach(struct half *halfp, int fd, uint64_t capacity, const struct half
         struct half half = { .capacity = capacity };
         int r;
 
+        r = os_memory_check_kind(fd, options->trusted);
+        if (r < 0)
+                return r;
         r = half_check_geometry(&half, fd);
         if (r < 0)
                 return r;
-        r = os_memory_check(fd, half_ring_offset(half.huge_pages) + capacity, options->trusted);
+        r = os_memory_check_size(fd, half_ring_offset(half.huge_pages) + capacity);
         if (r < 0)
                 return r;
         half.isolated = !options->trusted && half_refuses_writing(fd);

@@ -61,7 +61,7 @@ static int hello_send(int socket, const struct hello *hello, const int *fds, siz
                 n = sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         while (n < 0 && errno == EINTR);
         if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
-                return -ECONNRESET;
+                return fail(ECONNRESET, "the peer hung up in the middle of its introduction");
         if (n < 0 && errno == ETOOMANYREFS)
                 return fail(EMFILE, "too many descriptors are in flight for this user");
         if (n != sizeof(copy))
@@ -85,7 +85,7 @@ static int hello_check(const struct hello *hello, enum hello_step step, const st
         if (hello->endianness != TACHYON_ENDIANNESS)
                 return fail(EPROTO, "the peer has another byte order");
         if (hello->refusal)
-                return -ECONNREFUSED;
+                return fail(ECONNREFUSED, "the peer refused");
         if (hello->layout_min > TACHYON_LAYOUT_VERSION || hello->layout_max < TACHYON_LAYOUT_VERSION)
                 return fail(EPROTONOSUPPORT, "layout versions: peer %u to %u, here %u", hello->layout_min,
                             hello->layout_max, TACHYON_LAYOUT_VERSION);

@@ -80,7 +80,7 @@ enum half_state {
 struct half_control {
         /* How far the owner has released what its peer sent: a position in the PEER's ring. */
         alignas(TACHYON_SEPARATION) _Atomic uint64_t read_position;
-        /* Non-zero, and another value for each sleep, while the owner sleeps for data. */
+        /* Non-zero while the owner sleeps for data, and another value after each doorbell. */
         alignas(TACHYON_SEPARATION) _Atomic uint32_t data_waiting;
         _Atomic uint32_t state;    /* enum half_state */
         _Atomic uint32_t requests; /* REQUEST_* */

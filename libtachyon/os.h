@@ -15,8 +15,13 @@ struct os_peer {
 int os_memory_create(int *fdp, uint64_t size, bool huge);
 /* Nobody can resize it any more, nor, unless trusted, map it writable anew. */
 int os_memory_seal(int fd, bool trusted);
-/* Is this really such a memory of `size` bytes, sealed and allocated? Else -EPROTO with a detail. */
-int os_memory_check(int fd, uint64_t size, bool trusted);
+/*
+ * Is a peer's descriptor such a memory, sealed? To be asked before anything is
+ * read from it: another kind of file could block us. And then: is it of this
+ * size, and allocated? Else -EPROTO with a detail.
+ */
+int os_memory_check_kind(int fd, bool trusted);
+int os_memory_check_size(int fd, uint64_t size);
 /* Shall lie on this NUMA node; before its pages are touched. */
 int os_memory_bind(void *address, uint64_t size, int node);
 /* Maps all pages of a range now. */

@@ -93,20 +93,25 @@ int os_memory_seal(int fd, bool trusted) {
         return 0;
 }
 
-int os_memory_check(int fd, uint64_t size, bool trusted) {
+int os_memory_check_kind(int fd, bool trusted) {
         int seals = fcntl(fd, F_GET_SEALS), wanted = memory_seals(trusted);
         struct statfs fs;
-        struct stat st;
 
         if (seals < 0)
                 return fail(EPROTO, "the peer's descriptor is not a memfd");
         if ((seals & wanted) != wanted)
                 return fail(EPROTO, "the peer's memory lacks seals (has %#x, needs %#x)", (unsigned)seals,
                             (unsigned)wanted);
-        if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
-                return fail(EPROTO, "the peer's memory cannot be examined: %s", strerror(errno));
-        if (fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC)
+        if (fstatfs(fd, &fs) < 0 || (fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC))
                 return fail(EPROTO, "the peer's memory lies on another kind of file system");
+        return 0;
+}
+
+int os_memory_check_size(int fd, uint64_t size) {
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return fail(EPROTO, "the peer's memory cannot be examined: %s", strerror(errno));
         if ((uint64_t)st.st_size != size)
                 return fail(EPROTO, "the peer's memory has %llu bytes instead of %llu",
                             (unsigned long long)st.st_size, (unsigned long long)size);

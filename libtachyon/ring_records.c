@@ -66,6 +66,9 @@ uint64_t ring_recv_records(struct ring_consumer *consumer, uint64_t size, uint64
 
         if (max > room / length)
                 max = room / length;
+        /* One lease word has to hold the whole run's lines. */
+        if (max > (LEASE_OUT - 1) / (length / FRAME_ALIGNMENT))
+                max = (LEASE_OUT - 1) / (length / FRAME_ALIGNMENT);
         while (count < max && record_matches(consumer, cursor + count * length, size, type))
                 count++;
         if (count) {

@@ -6,7 +6,7 @@
  * nobody sleeps. One protocol, used for data and for room alike:
  *
  *      sleeper                                 waker
- *      S1  waiting = new epoch                 P1  publish (stamp, read_position)
+ *      S1  waiting = epoch                     P1  publish (stamp, read_position)
  *      S2  full barrier                        P2  barrier
  *      S3  look again; there? do not sleep     P3  load waiting
  *      S4  sleep on the doorbell               P4  not 0, and not yet rung: ring
@@ -17,8 +17,9 @@
  * only keep the compiler from reordering; else both are seq_cst fences.
  *
  * A doorbell is one byte on a Unix socket, so a wake-up between S3 and S4 is
- * not lost: the byte stays readable. Each epoch is rung at most once, hence a
- * peer that rings more often than we slept breaks the protocol.
+ * not lost: the byte stays readable. Each epoch is rung at most once, and a new
+ * one begins after the last was rung; a peer that rings more often than that
+ * breaks the protocol.
  */
 #include "layout.h"
 #include "util.h"
@@ -27,8 +28,9 @@ struct sleeper {
         int doorbell;
         _Atomic uint32_t *waiting; /* in our half */
         uint32_t epoch;
-        uint64_t sleeps;           /* epochs announced */
-        uint64_t rings;            /* bytes taken off the doorbell, never more than sleeps */
+        uint64_t epochs;           /* announced; a new one only after the last was rung */
+        uint64_t rings;            /* bytes taken off the doorbell, never more than epochs */
+        uint64_t sleeps;
         int64_t spin_ns;           /* at the moment */
         int64_t spin_max_ns;
         bool spin_fixed;
