@@ -110,6 +110,14 @@ static inline uint64_t plan_trips(const struct plan *plan) {
         return plan->warmup + plan_batches(plan) * BATCH_TRIPS + plan->count;
 }
 
+/* Between round trips of sleepers: time enough for the other side to have fallen asleep. */
+#define REST_NS 50000
+
+/* All round trips of a round of sleepers: warm-up, one by one. */
+static inline uint64_t plan_rested_trips(const struct plan *plan) {
+        return plan->warmup + plan->count;
+}
+
 static inline bool how_is(const struct round *round, const char *how) {
         return strcmp(round->plan->how, how) == 0;
 }

@@ -50,22 +50,23 @@ static void bus_end(struct round *round, tachyon_bus *bus) {
 
 TRIPS(bus, bus_send, bus_recv)
 
-static void trip_run(struct round *round, int64_t spin_ns) {
+static void rtt_run(struct round *round) {
         tachyon_options options = bus_options(round);
-        tachyon_bus *bus;
+        tachyon_bus *bus = bus_open_with(round, &options);
 
-        options.spin_ns = spin_ns;
-        bus = bus_open_with(round, &options);
         (round->side == 0 ? bus_drive : bus_echo)(round, bus);
         bus_end(round, bus);
 }
 
-static void rtt_run(struct round *round) {
-        trip_run(round, 0);
-}
-
+/* Neither side ever polls. */
 static void wake_run(struct round *round) {
-        trip_run(round, -1);
+        tachyon_options options = bus_options(round);
+        tachyon_bus *bus;
+
+        options.spin_ns = -1;
+        bus = bus_open_with(round, &options);
+        (round->side == 0 ? bus_drive_rested : bus_echo_rested)(round, bus);
+        bus_end(round, bus);
 }
 
 /* ---- stream ---- */

@@ -130,7 +130,7 @@ static always_inline void sleep_trip(struct sleep_link *link, uint64_t number, l
 }
 
 static always_inline void sleep_echo(struct round *round, struct sleep_link *link, link_send *wake, link_recv *sleep) {
-        uint64_t trips = plan_trips(round->plan);
+        uint64_t trips = plan_rested_trips(round->plan);
         unsigned char byte;
 
         for (uint64_t i = 0; i < trips; i++) {
@@ -147,7 +147,7 @@ static always_inline void sleep_echo(struct round *round, struct sleep_link *lin
                                                                                   \
         static void kind##_run(struct round *round, struct sleep_link *link) {    \
                 if (round->side == 0)                                             \
-                        trips_measure(round, link, kind##_trip, kind##_trip);     \
+                        rested_trips_measure(round, link, kind##_trip);           \
                 else                                                              \
                         sleep_echo(round, link, kind##_wake, kind##_sleep);       \
         }

@@ -43,6 +43,37 @@ static always_inline void trips_measure(struct round *round, void *context, make
         figure_set(round, "messages", (double)number);
 }
 
+static inline void rest(void) {
+        uint64_t until = ticks() + (uint64_t)(REST_NS / clock_facts()->ns_per_tick);
+
+        while (ticks() < until)
+                ;
+}
+
+static always_inline uint64_t rested_trip(void *context, uint64_t number, make_trip *trip) {
+        uint64_t start;
+
+        rest();
+        start = ticks();
+        trip(context, number);
+        return ticks() - start;
+}
+
+/*
+ * The same for sleepers: the other side is asleep when a round trip begins, and
+ * that takes long enough for a single one to be timed well.
+ */
+static inline void rested_trips_measure(struct round *round, void *context, make_trip *trip) {
+        uint64_t number = 0;
+
+        while (number < round->plan->warmup)
+                rested_trip(context, number++, trip);
+        for (uint64_t i = 0; i < round->plan->count; i++)
+                round->shared->samples[i] = rested_trip(context, number++, trip);
+        round->shared->sample_count = round->plan->count;
+        figure_set(round, "messages", (double)number);
+}
+
 struct trip_context {
         void *link;
         unsigned char *out;
@@ -82,13 +113,26 @@ static always_inline void trip_exchange(struct trip_context *c, uint64_t number,
                 trips_measure(round, &context, name##_warm, name##_trip);                    \
         }                                                                                    \
                                                                                              \
+        static inline void name##_drive_rested(struct round *round, void *link) {            \
+                size_t size = round->plan->size;                                             \
+                struct trip_context context = {                                              \
+                        link, payload_create(size), payload_create(size), size, first_number(round) \
+                };                                                                           \
+                                                                                             \
+                rested_trips_measure(round, &context, name##_warm);                          \
+        }                                                                                    \
+                                                                                             \
         static void name##_echo(struct round *round, void *link) {                           \
-                trip_echo(round, link, send, recv);                                          \
+                trip_echo(round, link, plan_trips(round->plan), send, recv);                 \
+        }                                                                                    \
+                                                                                             \
+        static inline void name##_echo_rested(struct round *round, void *link) {             \
+                trip_echo(round, link, plan_rested_trips(round->plan), send, recv);          \
         }
 
-static always_inline void trip_echo(struct round *round, void *link, link_send *send, link_recv *recv) {
+static always_inline void trip_echo(struct round *round, void *link, uint64_t trips, link_send *send,
+                                    link_recv *recv) {
         size_t size = round->plan->size;
-        uint64_t trips = plan_trips(round->plan);
         unsigned char *payload = payload_create(size);
 
         for (uint64_t i = 0; i < trips; i++) {

@@ -45,14 +45,19 @@ static void print_percentiles(const char *name, const uint64_t *samples, uint64_
         free(sorted);
 }
 
-/* Of each batch, the mean; of these, the median: neither a slow clock nor a rare disturbance moves it. */
+/*
+ * Of each batch of round trips, the mean; of these, the median: neither a slow
+ * clock nor a rare disturbance moves it. Without batches, of single ones.
+ */
 static void print_typical(const struct shared *shared) {
-        uint64_t *sorted = memory_private(shared->batch_count * sizeof(*sorted));
+        uint64_t count = shared->batch_count ? shared->batch_count : shared->sample_count;
+        const uint64_t *from = shared->batch_count ? shared->batches : shared->samples;
+        uint64_t *sorted = memory_private(count * sizeof(*sorted));
 
-        memcpy(sorted, shared->batches, shared->batch_count * sizeof(*sorted));
-        qsort(sorted, shared->batch_count, sizeof(*sorted), compare_samples);
-        printf(", \"typical_ns\": %.3f",
-               (double)sample_at(sorted, shared->batch_count, 50) * clock_facts()->ns_per_tick / BATCH_TRIPS);
+        memcpy(sorted, from, count * sizeof(*sorted));
+        qsort(sorted, count, sizeof(*sorted), compare_samples);
+        printf(", \"typical_ns\": %.3f", (double)sample_at(sorted, count, 50) * clock_facts()->ns_per_tick /
+                                                 (shared->batch_count ? BATCH_TRIPS : 1));
         free(sorted);
 }
 
@@ -90,10 +95,10 @@ void report_print(const struct round *round) {
         printf(", \"clock\": \"%s\", \"ns_per_tick\": %.9f", clock_facts()->name, clock_facts()->ns_per_tick);
         print_figures(shared);
         print_own_cost();
-        if (shared->batch_count)
+        if (shared->sample_count) {
                 print_typical(shared);
-        if (shared->sample_count)
                 print_percentiles("ns", shared->samples, shared->sample_count);
+        }
         printf("}\n");
         if (fflush(stdout) == EOF)
                 die("cannot write the result: %s", strerror(errno));

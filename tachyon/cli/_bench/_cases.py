@@ -121,7 +121,7 @@ FULL = Amounts(
 QUICK = replace(
     FULL,
     trips=20_000,
-    sleeps=300,
+    sleeps=200,
     messages=1_000_000,
     peer_messages=10_000,
     bandwidth_bytes=64 * MIB,
@@ -129,8 +129,9 @@ QUICK = replace(
     blocks_beyond_cache=(MIB,),
     python_trips=4_000,
     python_messages=40_000,
-    slow_trips=400,
+    slow_trips=300,
     slow_messages=5_000,
+    many=(1, 1000),
     capacities=(4 * KIB, 64 * KIB, MIB, 64 * MIB),
     few_rounds=1,
 )

@@ -86,7 +86,8 @@ def _measurement(measurement: Measurement, collected: Collected) -> dict[str, An
         row["merged_percentiles_ns"] = {
             name: distribution.at(percent) for name, percent in _stats.RANKS.items()
         }
-        row["curve_ns"] = [[percent, distribution.at(percent)] for percent in _stats.CURVE]
+        row["samples"] = distribution.total
+        row["curve_ns"] = _stats.curve(distribution)
     return row
 
 

@@ -56,10 +56,11 @@ class Rounds:
         self._measurements = measurements
         self._cores = cores
         self._pair = PythonPair(cores)
+        self._seconds: dict[str, float] = {}
         self.collected = Collected()
 
     def run(self, rounds: int, budget_s: float, tell: Tell) -> Collected:
-        """Run so many rounds, at least one; no other one is begun that the budget is too small for.
+        """Run so many rounds, at least one; none is begun that the budget seems too small for.
 
         tell(fraction, label) is called before each measurement.
         """
@@ -67,21 +68,25 @@ class Rounds:
         with self._pair, tempfile.TemporaryDirectory(prefix="tachyon-") as folder:
             samples_path = os.path.join(folder, "samples")
             for index in range(rounds):
-                round_began = time.monotonic()
                 self._run_round(index, rounds, samples_path, tell)
-                now = time.monotonic()
-                # The first round has what is measured only once: the next ones are shorter.
-                if now - began + 0.8 * (now - round_began) > budget_s:
+                if time.monotonic() - began + self._expected_s(index + 1) > budget_s:
                     break
         return self.collected
+
+    def _expected_s(self, index: int) -> float:
+        """How long a round will take, as its measurements took last time."""
+        return sum(self._seconds.get(m.key, 0) for m in self._measurements if index < m.most_rounds)
 
     def _run_round(self, index: int, rounds: int, samples_path: str, tell: Tell) -> None:
         this: Round = {}
         wanted = [m for m in _in_turn(self._measurements, index) if index < m.most_rounds]
         for number, measurement in enumerate(wanted):
             tell((index + number / len(wanted)) / rounds, measurement.case)
-            if measurement.key not in self.collected.failures:
-                self._measure(measurement, this, samples_path)
+            if measurement.key in self.collected.failures:
+                continue
+            began = time.monotonic()
+            self._measure(measurement, this, samples_path)
+            self._seconds[measurement.key] = time.monotonic() - began
         self.collected.rounds.append(this)
 
     def _measure(self, measurement: Measurement, this: Round, samples_path: str) -> None:

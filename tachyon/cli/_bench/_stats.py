@@ -56,6 +56,7 @@ class Distribution(Protocol):
     """Samples of all rounds of one measurement."""
 
     method: str
+    total: int
 
     def add(self, ticks: array[int], ns_per_tick: float) -> None: ...
 
@@ -69,17 +70,17 @@ class ExactDistribution:
 
     def __init__(self) -> None:
         self._counts: Counter[float] = Counter()
-        self._total = 0
+        self.total = 0
 
     def add(self, ticks: array[int], ns_per_tick: float) -> None:
         """Add samples in ticks of a clock."""
         for tick, count in Counter(ticks).items():
             self._counts[round(tick * ns_per_tick / UNIT_NS) * UNIT_NS] += count
-            self._total += count
+            self.total += count
 
     def at(self, percent: float) -> float:
         """Return a percentile in nanoseconds."""
-        rank = rank_of(percent, self._total)
+        rank = rank_of(percent, self.total)
         for value in sorted(self._counts):
             rank -= self._counts[value]
             if rank < 0:
@@ -94,18 +95,27 @@ class HdrDistribution:
 
     def __init__(self, histogram: Any) -> None:
         self._histogram = histogram
+        self.total = 0
 
     def add(self, ticks: array[int], ns_per_tick: float) -> None:
         """Add samples in ticks of a clock."""
         # Equal ones together: the clock has few values, and a call for each would take long.
         for tick, count in Counter(ticks).items():
             self._histogram.record_value(max(round(tick * ns_per_tick / UNIT_NS), 1), count)
+            self.total += count
 
     def at(self, percent: float) -> float:
         """Return a percentile in nanoseconds."""
         if percent == 0:
             return float(self._histogram.get_min_value()) * UNIT_NS
         return float(self._histogram.get_value_at_percentile(percent)) * UNIT_NS
+
+
+def curve(distribution: Distribution) -> list[list[float]]:
+    """Return [percent, nanoseconds] for as many of CURVE as there are samples for."""
+    total = distribution.total
+    known = [percent for percent in CURVE if total * (100 - percent) >= 100]
+    return [[percent, distribution.at(percent)] for percent in known or CURVE[:1]]
 
 
 def new_distribution() -> Distribution:

@@ -9,11 +9,13 @@ The bus is in one process: this is the cost of the calls, nobody waits for anybo
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter_ns
 from typing import Any
 
@@ -22,8 +24,8 @@ from tachyon.cli import _text
 from tachyon.cli._bench import _native, _stats
 
 PAYLOAD = bytes(range(32))
-# Half of what the default ring holds of such messages.
-CALLS = 8_000
+# Few enough that their lines stay in the first caches, as those of a bus with few messages do.
+CALLS = 500
 Timer = Callable[[], float]
 
 
@@ -105,7 +107,7 @@ def _per_call(loop: Callable[[], None]) -> float:
     return (perf_counter_ns() - start) / CALLS
 
 
-def _best(rounds: int, timers: dict[str, Timer]) -> dict[str, float]:
+def _medians(rounds: int, timers: dict[str, Timer]) -> dict[str, float]:
     """Time all in turn, round after round; the median of each."""
     found: dict[str, list[float]] = {name: [] for name in timers}
     for _ in range(rounds):
@@ -211,6 +213,20 @@ def _timed_message() -> float:
     return _per_call(loop)
 
 
+@contextlib.contextmanager
+def _undisturbed(cores: tuple[int, int] | None) -> Iterator[None]:
+    """Stay on one core, and keep the garbage collector out."""
+    before = os.sched_getaffinity(0)
+    if cores:
+        os.sched_setaffinity(0, {cores[0]})
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        os.sched_setaffinity(0, before)
+
+
 # ---- the tables -------------------------------------------------------------
 
 
@@ -220,12 +236,12 @@ def measure(rounds: int, cores: tuple[int, int] | None) -> dict[str, Any]:
     if cores:
         arguments += ["--cores", f"{cores[0]},{cores[1]}"]
     native = _native.run(arguments)["figures"]
-    with tempfile.TemporaryDirectory(prefix="tachyon-", dir=_text.short_folder()) as folder:
-        ends = _Ends(folder)
-        try:
-            times = _best(rounds, _timers(ends))
-        finally:
-            ends.close()
+    with (
+        _undisturbed(cores),
+        tempfile.TemporaryDirectory(prefix="tachyon-", dir=_text.short_folder()) as folder,
+        contextlib.closing(_Ends(folder)) as ends,
+    ):
+        times = _medians(rounds, _timers(ends))
     nothing = times.pop("empty")
     net = {name: max(value - nothing, 0.0) for name, value in times.items()}
     return {
