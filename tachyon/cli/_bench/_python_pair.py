@@ -15,6 +15,7 @@ import tachyon
 from tachyon.cli import _exit, _text
 
 PATIENCE_S = 60.0
+MOMENT_S = 2.0
 
 
 class PythonPair:
@@ -74,7 +75,11 @@ class PythonPair:
         return result
 
     def _await_answers(self) -> list[dict[str, Any]]:
-        """Wait for both; the first failure is the one that counts."""
+        """Wait for both. Raises Failure with the error of one, wrong data first.
+
+        An error of one side makes the other fail too, and which of them is heard first is
+        chance; so after an error the other one has a moment to say what it knows.
+        """
         deadline = time.monotonic() + PATIENCE_S
         answers: dict[int, dict[str, Any]] = {}
         with selectors.DefaultSelector() as selector:
@@ -84,10 +89,17 @@ class PythonPair:
             while len(answers) < 2:
                 ready = selector.select(max(deadline - time.monotonic(), 0))
                 if not ready:
-                    raise _exit.Failure(_exit.ERROR, f"no answer within {PATIENCE_S:.0f} s")
+                    break
                 for key, _ in ready:
                     answers[key.data] = self._read_answer(key.data)
                     selector.unregister(key.fileobj)
+                    if "error" in answers[key.data]:
+                        deadline = min(deadline, time.monotonic() + MOMENT_S)
+        errors = [str(answer["error"]) for answer in answers.values() if "error" in answer]
+        if errors:
+            raise _exit.Failure(_exit.ERROR, min(errors, key=lambda text: "wrong data" not in text))
+        if len(answers) < 2:
+            raise _exit.Failure(_exit.ERROR, f"no answer within {PATIENCE_S:.0f} s")
         return [answers[side] for side in (0, 1)]
 
     def _read_answer(self, side: int) -> dict[str, Any]:
@@ -95,9 +107,6 @@ class PythonPair:
         assert stdout is not None
         line = stdout.readline()
         if not line:
-            code = self._workers[side].wait()
-            raise _exit.Failure(_exit.ERROR, f"a Python process ended with code {code}")
+            return {"error": f"a Python process ended with code {self._workers[side].wait()}"}
         answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise _exit.Failure(_exit.ERROR, str(answer["error"]))
         return answer

@@ -36,7 +36,7 @@ def median(values: Iterable[float]) -> float:
 
 def rank_of(percent: float, count: int) -> int:
     """Return the nearest rank, from 0: so many percent of count values are not above it."""
-    return min(max(-int(-count * percent // 100) - 1, 0), count - 1)
+    return min(max(-int(-round(count * percent, 6) // 100) - 1, 0), count - 1)
 
 
 def percentiles(samples: Iterable[float]) -> dict[str, float]:
@@ -114,7 +114,7 @@ class HdrDistribution:
 def curve(distribution: Distribution) -> list[list[float]]:
     """Return [percent, nanoseconds] for as many of CURVE as there are samples for."""
     total = distribution.total
-    known = [percent for percent in CURVE if total * (100 - percent) >= 100]
+    known = [percent for percent in CURVE if round(total * (100 - percent), 6) >= 100]
     return [[percent, distribution.at(percent)] for percent in known or CURVE[:1]]
 
 
