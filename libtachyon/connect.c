@@ -50,6 +50,8 @@ static int connect_try(int *fdp, const struct sockaddr_un *address) {
                 if (lstat(address->sun_path, &st) == 0 && !S_ISSOCK(st.st_mode))
                         return fail(ENOTSOCK, "%s: this is not a socket", address->sun_path);
                 return 0;
+        case EPROTOTYPE:
+                return fail(EPROTO, "%s: this socket is not a tachyon listener's", address->sun_path);
         case ENOENT:
         case EAGAIN:
         case EINTR:
