@@ -24,6 +24,11 @@ import tachyon
 PATIENCE = 30
 PPOLL = {"x86_64": "271", "aarch64": "73"}[platform.machine()]
 
+# Processes that tests start may find the source tree's package before the installed one, and
+# the tree has no library in it: they take the one that is under test.
+PACKAGE_FOLDER = Path(tachyon.__file__).parent.parent
+os.environ["TACHYON_LIBRARY"] = tachyon.library_path()
+
 Pair = tuple[tachyon.Bus, tachyon.Bus]
 MakePair = Callable[..., Pair]
 
@@ -144,6 +149,8 @@ class Peer:
         prelude = "import sys, os, tachyon\nfrom tachyon import *\npath = sys.argv[1]\n"
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-c", prelude + textwrap.dedent(code), str(path)],
+            cwd=path.parent,
+            env={**os.environ, "PYTHONPATH": str(PACKAGE_FOLDER)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

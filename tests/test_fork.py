@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, MakePair, Pair, in_thread
+from conftest import PATIENCE, MakePair, Pair, Peer, in_thread
 
 import tachyon
 
@@ -135,30 +136,23 @@ def test_with_multiprocessing_spawn(path: Path) -> None:
     assert process.exitcode == 0
 
 
-def test_a_child_that_outlives_the_parents_death_hides_nothing(path: Path) -> None:
-    """The child of a killed peer holds copies of its descriptors: still the death is seen."""
-    import signal
-    import subprocess
-    import sys
-
-    code = """
-import os, sys, tachyon
-bus = tachyon.Bus.connect(sys.argv[1])
-bus.send(b"x")
-if os.fork() == 0:
-    print(os.getpid(), flush=True)
-    sys.stdin.read()
-    os._exit(0)
-sys.stdin.read()
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        with tachyon.Bus.listen(path, timeout=PATIENCE) as bus:
-            assert bus.recv(PATIENCE).data == b"x"
-            assert process.stdout is not None
-            child = int(process.stdout.readline())
-            process.kill()
-            with pytest.raises(tachyon.PeerDeadError):
-                bus.recv(PATIENCE)
-        os.kill(child, signal.SIGKILL)
+def test_a_child_that_outlives_its_killed_parent_hides_no_death(
+    path: Path, start_peer: Callable[[str], Peer]
+) -> None:
+    """The child holds copies of the dead peer's descriptors: still the death is seen."""
+    peer = start_peer("""
+        bus = Bus.connect(path)
+        bus.send(b"x")
+        if os.fork() == 0:
+            print(os.getpid())
+            sys.stdin.read()
+            os._exit(0)
+        sys.stdin.read()
+    """)
+    with tachyon.Bus.listen(path, timeout=PATIENCE) as bus:
+        assert bus.recv(PATIENCE).data == b"x"
+        child = int(peer.line())
+        peer.kill()
+        with pytest.raises(tachyon.PeerDeadError):
+            bus.recv(PATIENCE)
+    os.kill(child, signal.SIGKILL)
