@@ -175,8 +175,10 @@ class AsyncEnd(End):
     # ---- both ----
 
     async def _take_turns(self) -> None:
-        await Pause()
-        self._turn_end = monotonic() + TURN
+        try:
+            await Pause()
+        finally:  # or else, with very short time limits, there would be a pause in every call
+            self._turn_end = monotonic() + TURN
 
     async def _sleep(self, purpose: str, *fds: int) -> None:
         await self._sleeps.until_readable(purpose, *fds)
