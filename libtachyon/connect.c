@@ -10,6 +10,8 @@
 /* A connector looks for its listener this often at first, and this often at last. */
 #define CONNECT_RETRY_MIN_NS 500000
 #define CONNECT_RETRY_MAX_NS 20000000
+/* A listener that has just bound its socket may be about to widen what the umask left of its permissions. */
+#define PERMISSION_GRACE_NS 10000000
 
 int address_init(struct sockaddr_un *address, const char *path) {
         size_t length = path ? strlen(path) : 0;
@@ -62,14 +64,14 @@ static int connect_try(int *fdp, const struct sockaddr_un *address) {
 }
 
 static int connect_retrying(int *fdp, const struct sockaddr_un *address, int64_t deadline) {
-        int64_t pause = CONNECT_RETRY_MIN_NS, now;
+        int64_t pause = CONNECT_RETRY_MIN_NS, now = now_ns(), grace = now + PERMISSION_GRACE_NS;
         int r;
 
-        while ((r = connect_try(fdp, address)) == 0) {
+        while ((r = connect_try(fdp, address)) == 0 || (r == -EACCES && now < grace)) {
                 now = now_ns();
-                if (now >= deadline)
+                if (r == 0 && now >= deadline)
                         return fail(ETIMEDOUT, "%s: no listener appeared in time", address->sun_path);
-                r = os_poll(NULL, 0, now + pause < deadline ? now + pause : deadline);
+                r = os_poll(NULL, 0, r || now + pause < deadline ? now + pause : deadline);
                 if (r < 0)
                         return r;
                 pause = pause * 2 < CONNECT_RETRY_MAX_NS ? pause * 2 : CONNECT_RETRY_MAX_NS;
