@@ -163,13 +163,6 @@ def test_percentiles_are_nearest_ranks() -> None:
     assert [found[rank] for rank in RANKS] == [1, 500, 900, 990, 999, 1000, 1000]
 
 
-def test_typical_ignores_a_rare_disturbance() -> None:
-    samples = [100] * 1000
-    samples[350] = 1_000_000
-    assert _stats.typical(samples) == 100
-    assert _stats.typical([1, 2, 3]) == 2
-
-
 def test_median_of_an_even_number() -> None:
     assert _stats.median([4, 1, 3, 2]) == 2.5
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 RANKS = {
@@ -22,7 +22,6 @@ CURVE = (0, 10, 25, 50, 68, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 
 # Resolution of the distributions, so that 3 digits are 3 digits below 100 ns too.
 UNIT_NS = 0.01
 LARGEST_NS = 100_000_000_000
-BATCH = 100
 
 
 def median(values: Iterable[float]) -> float:
@@ -43,13 +42,6 @@ def percentiles(samples: Iterable[float]) -> dict[str, float]:
     """Return the exact percentiles by name."""
     ordered = sorted(samples)
     return {name: ordered[rank_of(percent, len(ordered))] for name, percent in RANKS.items()}
-
-
-def typical(samples: Sequence[float]) -> float:
-    """Return the median of the means of 100 in a row: what tachyon-bench calls typical_ns."""
-    starts = range(0, len(samples) - BATCH + 1, BATCH) or range(1)
-    batches = [samples[start : start + BATCH] for start in starts]
-    return median(sum(batch) / len(batch) for batch in batches)
 
 
 class Distribution(Protocol):

@@ -125,7 +125,8 @@ def _rtt(link: _links.Link, side: int, job: dict[str, Any]) -> dict[str, Any]:
     if job.get("samples"):
         with open(job["samples"], "wb") as file:
             samples.tofile(file)
-    return {"typical_ns": _stats.typical(samples), "ns": _stats.percentiles(samples)}
+    ranks = _stats.percentiles(samples)
+    return {"typical_ns": ranks["p50"], "ns": ranks}
 
 
 def _stream(link: _links.Link, side: int, job: dict[str, Any]) -> dict[str, Any]:
