@@ -158,53 +158,71 @@ static void test_a_listener_that_is_killed(void) {
 
 /* ---- one descriptor more at a time -------------------------------------- */
 
-/*
- * Both ends in this process, and each limit between none and enough: an error
- * of the list on either side, nothing left open, and in the end a bus.
- */
-static bool connects_with(int descriptors) {
-        const char *path = path_of("bus");
-        tachyon_listener *listener;
-        struct connecting connecting;
-        tachyon_bus *bus = NULL;
+#define ENOUGH 100
+
+/* Ends with 0 where it got a bus, 1 after an error of the list; either way with nothing left open. */
+static void connect_with(int descriptors) {
         int fds = fd_count(), r;
+        rlim_t old = limit_resource(RLIMIT_NOFILE, (rlim_t)(fd_lowest() + descriptors));
+        tachyon_bus *bus = NULL;
+
+        r = tachyon_bus_connect(&bus, path_of("bus"), NULL, 500 * MS);
+        limit_resource(RLIMIT_NOFILE, old);
+        CHECK(r == 0 || r == -EMFILE || r == -ECONNREFUSED || r == -ETIMEDOUT);
+        if (r == 0)
+                send_pattern(bus, 10, 1);
+        tachyon_bus_free(bus);
+        CHECK_EQ(fd_count(), fds);
+        CHECK_EQ(mapping_count(), 0);
+        exit(r == 0 ? 0 : 7);
+}
+
+/* With so many descriptors left to the listener, and to the connector, another process. */
+static bool meet_with(int ours, int theirs) {
+        tachyon_listener *listener;
+        tachyon_bus *bus = NULL;
+        int fds = fd_count(), r, status;
+        pid_t pid = fork_helper();
         rlim_t old;
 
-        CHECK_EQ(tachyon_listener_create(&listener, path, NULL), 0);
-        old = limit_resource(RLIMIT_NOFILE, (rlim_t)(fd_lowest() + descriptors));
-        connecting_start(&connecting, path, NULL);
-        connecting.bus = NULL;
-        do
-                r = tachyon_listener_accept(listener, &bus, 2 * MS);
-        while (r < 0 && pthread_tryjoin_np(connecting.thread, NULL) != 0);
-        if (r == 0)
-                thread_join(connecting.thread);
+        if (pid == 0)
+                connect_with(theirs);
+        CHECK_EQ(tachyon_listener_create(&listener, path_of("bus"), NULL), 0);
+        old = limit_resource(RLIMIT_NOFILE, (rlim_t)(fd_lowest() + ours));
+        while ((r = tachyon_listener_accept(listener, &bus, 2 * MS)) < 0 && waitpid(pid, &status, WNOHANG) == 0)
+                CHECK(r == -ETIMEDOUT || r == -EMFILE);
         limit_resource(RLIMIT_NOFILE, old);
-        CHECK(r == 0 || r == -ETIMEDOUT || r == -EMFILE);
-        CHECK(connecting.result == 0 || connecting.result == -EMFILE || connecting.result == -ECONNREFUSED);
-        if (connecting.result == 0) {
-                CHECK_EQ(r, 0);
-                send_pattern(connecting.bus, 10, 1);
+        if (r == 0) {
                 expect(bus, 10, 1);
-                tachyon_bus_free(connecting.bus);
+                status = wait_status(pid);
         }
         tachyon_bus_free(bus);
         tachyon_listener_free(listener);
         CHECK_EQ(fd_count(), fds);
         CHECK_EQ(mapping_count(), 0);
-        return connecting.result == 0;
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == (r == 0 ? 0 : 7));
+        return r == 0;
 }
 
-static void test_every_limit_of_descriptors(void) {
-        int enough = 0;
+static void test_every_limit_of_descriptors_of_the_listener(void) {
+        int n = 0;
 
-        while (!connects_with(enough))
-                enough++;
-        CHECK(enough >= 6 && enough < 20);
-        CHECK(connects_with(enough));
+        while (!meet_with(n, ENOUGH))
+                n++;
+        CHECK(n >= 3 && n < 10); /* socket, process and room at the least */
+        CHECK(meet_with(n, ENOUGH));
 }
 
-static void test_every_limit_of_descriptors_for_a_listener(void) {
+static void test_every_limit_of_descriptors_of_the_connector(void) {
+        int n = 0;
+
+        while (!meet_with(ENOUGH, n))
+                n++;
+        CHECK(n >= 3 && n < 10);
+        CHECK(meet_with(ENOUGH, n));
+}
+
+static void test_every_limit_of_descriptors_of_creating(void) {
         tachyon_listener *listener = NULL;
 
         for (rlim_t n = 0; n < 3; n++) { /* lock, socket, epoll */
@@ -230,7 +248,8 @@ int main(int argc, char **argv) {
         RUN(test_a_listener_of_another_language);
         RUN(test_waits_for_a_listener_to_appear);
         RUN(test_a_listener_that_is_killed);
-        RUN(test_every_limit_of_descriptors);
-        RUN(test_every_limit_of_descriptors_for_a_listener);
+        RUN(test_every_limit_of_descriptors_of_the_listener);
+        RUN(test_every_limit_of_descriptors_of_the_connector);
+        RUN(test_every_limit_of_descriptors_of_creating);
         return tests_end();
 }
