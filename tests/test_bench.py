@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from array import array
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import until
 
 from tachyon.cli import _exit, main
 from tachyon.cli._bench import _bounds, _cases, _chart, _links, _native, _python_pair, _stats
@@ -144,6 +146,27 @@ def test_a_round_leaves_nothing_behind(program: str) -> None:
     run_native(program, *arguments("bus-rtt"))
     run_native(program, *arguments("bus-rtt"), "--spoil")
     assert not [name for name in set(os.listdir("/tmp")) - before if "tachyon-bench" in name]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_round_and_both_sides(program: str, ending: signal.Signals) -> None:
+    before = set(os.listdir("/tmp"))
+    words = ["limit-line", "--warmup", "10000000000"]
+    process = subprocess.Popen([program, *words], stderr=subprocess.PIPE)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until(lambda: len(children.read_text().split()) == 2)
+    sides = children.read_text().split()
+    process.send_signal(ending)
+    process.communicate(timeout=30)
+    assert process.returncode == -ending
+    assert not [side for side in sides if Path(f"/proc/{side}").exists()]
+    assert not [name for name in set(os.listdir("/tmp")) - before if "tachyon-bench" in name]
+
+
+def test_a_round_that_takes_too_long_is_ended(program: str) -> None:
+    done = run_native(program, "limit-line", "--warmup", "10000000000", "--timeout", "1")
+    assert done.returncode == 1
+    assert "longer than --timeout" in done.stderr
 
 
 def test_idle_buses_cost_what_their_rings_need(program: str) -> None:

@@ -95,11 +95,11 @@ _Noreturn void die_of_wrong_data(uint64_t number);
 
 /* Runs both sides to their end; the exit code of the round. */
 int round_run(struct round *round, const struct measurement *measurement);
+/* The signal that ended the round, or 0; SIGALRM: it took longer than --timeout. */
+int round_caught_signal(void);
 /* Waits until the other side is here too. */
 void round_meet(struct round *round);
 void figure_set(struct round *round, const char *name, double value);
-/* The value of a figure, or 0. */
-double figure_get(const struct shared *shared, const char *name);
 
 static inline uint64_t plan_batches(const struct plan *plan) {
         return (plan->count + BATCH_TRIPS - 1) / BATCH_TRIPS;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -196,6 +197,17 @@ static void remove_folder(const char *folder, const char *socket) {
         rmdir(folder);
 }
 
+static void end_as_signalled(void) {
+        int caught = round_caught_signal();
+
+        if (caught == SIGALRM)
+                die("the round took longer than --timeout");
+        if (caught) {
+                signal(caught, SIG_DFL);
+                raise(caught);
+        }
+}
+
 int main(int argc, char **argv) {
         struct plan plan = { .size = 32, .count = 10000, .warmup = 1000, .capacity = 1 << 20, .buses = 1,
                              .timeout_s = 60, .cores = { -1, -1 } };
@@ -216,6 +228,7 @@ int main(int argc, char **argv) {
         round.path = path;
         code = round_run(&round, measurement);
         remove_folder(folder, path);
+        end_as_signalled();
         if (code == EXIT_SUCCESS) {
                 report_save_samples(&round);
                 report_print(&round);

@@ -50,13 +50,6 @@ void figure_set(struct round *round, const char *name, double value) {
         round->shared->figures[i] = (struct figure){ name, value };
 }
 
-double figure_get(const struct shared *shared, const char *name) {
-        for (uint32_t i = 0; i < shared->figure_count; i++)
-                if (strcmp(shared->figures[i].name, name) == 0)
-                        return shared->figures[i].value;
-        return 0;
-}
-
 static void pin(int core) {
         cpu_set_t set;
 
@@ -68,22 +61,6 @@ static void pin(int core) {
                 die("cannot run on core %d: %s", core, strerror(errno));
 }
 
-static pid_t side_start(struct round *round, const struct measurement *measurement, int side) {
-        pid_t parent = getpid(), pid = fork();
-
-        if (pid < 0)
-                die("cannot fork: %s", strerror(errno));
-        if (pid > 0)
-                return pid;
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent)
-                _exit(EXIT_FAILURE);
-        round->side = side;
-        pin(round->plan->cores[side]);
-        measurement->side[side](round);
-        _exit(EXIT_SUCCESS);
-}
-
 static pid_t others[2];
 
 static void kill_sides(void) {
@@ -92,14 +69,40 @@ static void kill_sides(void) {
                         kill(others[i], SIGKILL);
 }
 
-static void on_alarm(int signal) {
-        static const char text[] = "tachyon-bench: the round took longer than --timeout\n";
-        ssize_t ignored = write(STDERR_FILENO, text, sizeof(text) - 1);
+static volatile sig_atomic_t caught;
 
-        (void)signal;
-        (void)ignored;
+/* The sides end, the parent goes on and clears up. */
+static void on_signal(int signal) {
+        caught = signal;
         kill_sides();
-        _exit(EXIT_FAILURE);
+}
+
+static const int ending_signals[] = { SIGALRM, SIGINT, SIGTERM, SIGHUP };
+
+static void handle_signals(void (*handler)(int)) {
+        for (size_t i = 0; i < sizeof(ending_signals) / sizeof(ending_signals[0]); i++)
+                signal(ending_signals[i], handler);
+}
+
+int round_caught_signal(void) {
+        return caught;
+}
+
+static pid_t side_start(struct round *round, const struct measurement *measurement, int side) {
+        pid_t parent = getpid(), pid = fork();
+
+        if (pid < 0)
+                die("cannot fork: %s", strerror(errno));
+        if (pid > 0)
+                return pid;
+        handle_signals(SIG_DFL);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+                _exit(EXIT_FAILURE);
+        round->side = side;
+        pin(round->plan->cores[side]);
+        measurement->side[side](round);
+        _exit(EXIT_SUCCESS);
 }
 
 static int exit_code_of(int status, bool expected) {
@@ -118,12 +121,13 @@ static int sides_await(void) {
         int status, code = EXIT_SUCCESS, ended;
 
         for (int left = 2; left > 0; left--) {
-                pid_t pid = wait(&status);
+                pid_t pid;
 
-                if (pid < 0)
-                        die("cannot wait for a side: %s", strerror(errno));
+                while ((pid = wait(&status)) < 0)
+                        if (errno != EINTR)
+                                die("cannot wait for a side: %s", strerror(errno));
                 others[pid == others[1]] = 0;
-                ended = exit_code_of(status, code != EXIT_SUCCESS);
+                ended = exit_code_of(status, code != EXIT_SUCCESS || caught);
                 if (ended == EXIT_SUCCESS)
                         continue;
                 if (code == EXIT_SUCCESS || ended == EXIT_WRONG_DATA)
@@ -136,9 +140,11 @@ static int sides_await(void) {
 int round_run(struct round *round, const struct measurement *measurement) {
         if (measurement->prepare)
                 measurement->prepare(round);
-        signal(SIGALRM, on_alarm);
+        handle_signals(on_signal);
         alarm((unsigned)round->plan->timeout_s);
         for (int side = 1; side >= 0; side--)
                 others[side] = side_start(round, measurement, side);
+        if (caught) /* perhaps before they were there */
+                kill_sides();
         return sides_await();
 }
