@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Versions, and words for errors. */
 #include "util.h"
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,12 +67,15 @@ static const char *known_error(int error) {
 
 TACHYON_API const char *tachyon_strerror(int error) {
         static _Thread_local char text[128];
-        const char *known = known_error(error < 0 ? -error : error);
+        const char *known;
 
+        if (error < 0)
+                error = error == INT_MIN ? INT_MAX : -error;
+        known = known_error(error);
         if (known)
                 return known;
         /* The GNU strerror_r() may leave the buffer alone and return a static string; strerror() is
          * thread-safe in its result's lifetime only: copy at once. */
-        snprintf(text, sizeof(text), "%s", strerror(error < 0 ? -error : error));
+        snprintf(text, sizeof(text), "%s", strerror(error));
         return text;
 }
