@@ -383,7 +383,7 @@ static void test_a_bus_is_dead_in_a_forked_child(void) {
                 expect(own, 6, 6);
                 JOIN(peer);
                 tachyon_bus_free(own);
-                exit(0);
+                helper_exit();
         }
         JOIN(pid);
         CHECK(matches(leased.data, 10, 1));
@@ -405,7 +405,7 @@ static void test_a_closed_bus_in_a_forked_child(void) {
         if (pid == 0) {
                 CHECK_EQ(tachyon_bus_recv(pair.ours, &message, 0), -TACHYON_EFORK);
                 pair_free(&pair);
-                exit(0);
+                helper_exit();
         }
         JOIN(pid);
         pair_free(&pair);

@@ -82,11 +82,14 @@ static test_unused pid_t peer_start(tachyon_bus **busp, void (*fn)(tachyon_bus *
         pid_t pid = fork_helper();
 
         if (pid == 0) {
+                int fds = fd_count();
+
                 alarm(WATCHDOG_SECONDS);
                 CHECK_EQ(tachyon_bus_connect(&bus, path, options, LONG), 0);
                 fn(bus);
                 tachyon_bus_free(bus);
-                exit(0);
+                CHECK_EQ(fd_count(), fds);
+                helper_exit();
         }
         CHECK_EQ(tachyon_bus_listen(busp, path, options, LONG), 0);
         return pid;

@@ -174,7 +174,9 @@ static void connect_with(int descriptors) {
         tachyon_bus_free(bus);
         CHECK_EQ(fd_count(), fds);
         CHECK_EQ(mapping_count(), 0);
-        exit(r == 0 ? 0 : 7);
+        if (r == 0)
+                helper_exit();
+        _exit(7);
 }
 
 /* With so many descriptors left to the listener, and to the connector, another process. */

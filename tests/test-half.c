@@ -222,16 +222,30 @@ static void test_file_size_limit_is_an_error_not_a_signal(void) {
         half_destroy(&half);
 }
 
+/* AddressSanitizer makes mlock() do nothing. */
+static bool mlock_is_real(void) {
+        void *p = mmap(NULL, CAPACITY, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        bool real;
+
+        CHECK(p != MAP_FAILED);
+        real = mlock(p, CAPACITY) < 0;
+        munmap(p, CAPACITY);
+        return real;
+}
+
 static void test_memory_lock_limit_is_an_error(void) {
         const struct half_options locked = { .numa_node = -1, .mlock = true };
         struct half half = HALF_INIT;
-        int fd = -1, r;
+        int fd = -1;
 
         limit_resource(RLIMIT_MEMLOCK, 8 * page());
         if (geteuid() == 0)
                 CHECK_EQ(setuid(65534), 0); /* root may lock as much as it likes */
-        r = half_create(&half, &fd, CAPACITY, &locked);
-        CHECK_EQ(r, -ENOMEM);
+        if (!mlock_is_real()) {
+                printf("      mlock() does nothing here\n");
+                return;
+        }
+        CHECK_EQ(half_create(&half, &fd, CAPACITY, &locked), -ENOMEM);
         CHECK_DETAIL("ulimit -l");
         CHECK_EQ(fd, -1);
         CHECK_EQ(mapping_count(), 0);

@@ -378,7 +378,7 @@ static void test_a_room_doorbell_of_another_process_is_refused(void) {
                 int room = good_room();
 
                 send_with_fds(pair[1], &hello, sizeof(hello), &room, 1);
-                exit(0);
+                helper_exit();
         }
         receive_hello(pair[0], &got);
         JOIN(pid);

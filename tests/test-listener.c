@@ -212,7 +212,7 @@ static void test_a_folder_without_permission(void) {
         if (pid == 0) { /* root is stopped by nothing */
                 CHECK(geteuid() != 0 || setuid(65534) == 0);
                 create_fails(path_of("bus"), EACCES);
-                exit(0);
+                helper_exit();
         }
         JOIN(pid);
 }
@@ -488,7 +488,7 @@ static void test_a_forked_child_has_no_listener(void) {
                 tachyon_listener_close(listener);
                 tachyon_listener_free(listener);
                 CHECK_EQ(fd_count(), fds - 3); /* lock, socket, epoll */
-                exit(0);
+                helper_exit();
         }
         JOIN(pid);
         CHECK(exists(path));
@@ -525,7 +525,7 @@ static void other_user_gets(const char *path, const tachyon_options *options, in
         else
                 CHECK(*tachyon_error_detail());
         tachyon_bus_free(bus);
-        exit(0);
+        helper_exit();
 }
 
 static void other_user(const uint32_t *allowed_here, const uint32_t *allowed_there, int expected) {

@@ -329,7 +329,7 @@ static void play_with_a_child(bool fences) {
         pid = fork_helper();
         if (pid == 0) {
                 play(table, 1);
-                exit(0);
+                helper_exit();
         }
         play(table, 0);
         JOIN(pid);
