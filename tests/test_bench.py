@@ -224,13 +224,14 @@ def result(program: str) -> dict[str, Any]:
 def test_all_rows_are_there(result: dict[str, Any]) -> None:
     assert result["schema"] == 1
     peers = [*_cases.C_PEERS, *filter(_links.is_installed, _cases.PYTHON_PEERS)]
-    cases = _cases.all_cases(_cases.TINY, peers, 32 << 20)
+    records = _links.have_records() and _links.has_numpy()
+    cases = _cases.all_cases(_cases.TINY, peers, 32 << 20, records)
     keys = {measurement.key for measurement in cases.measurements}
     assert set(result["measurements"]) == keys
     assert set(result["ratios"]) == {ratio.key for ratio in cases.ratios}
     assert result["failures"] == {}
     groups = {row["group"] for row in result["measurements"].values()}
-    assert groups == set(_cases.NAMES) - {"limit", "peers"}
+    assert groups | {"records"} == set(_cases.NAMES) - {"limit", "peers"} | {"records"}
 
 
 def test_each_row_has_its_figures(result: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ one round, medians over the rounds.
   many       1 to 1000 buses in one process: memory, descriptors, messages
   capacity   round trips by size of the ring
   python     round trips and stream from Python
+  records    the stream from Python as NumPy arrays of records
   peers      tachyon and the peers of rtt, stream, bandwidth and python, no limits
 """
 
@@ -135,6 +136,8 @@ def _check_names(names: list[str]) -> None:
             raise _exit.Failure(
                 _exit.USAGE, f"{name!r} is not one of {', '.join(_cases.NAMES)}; see --help"
             )
+    if "records" in names and not _links.have_records():
+        raise _exit.Failure(_exit.USAGE, "buses of this version carry no records")
 
 
 # ---- what to measure --------------------------------------------------------
@@ -163,7 +166,8 @@ def _is_wanted(measurement: _cases.Measurement, names: list[str]) -> bool:
 
 def _cases_for(args: argparse.Namespace, peers: list[str]) -> _cases.Cases:
     amounts = _cases.TINY if args.tiny else _cases.QUICK if args.quick else _cases.FULL
-    cases = _cases.all_cases(amounts, peers, _machine.last_cache_bytes())
+    records = _links.have_records() and _links.has_numpy()
+    cases = _cases.all_cases(amounts, peers, _machine.last_cache_bytes(), records)
     only_where = args.where and args.names in ([], ["python"])
     cases.measurements = [
         measurement
@@ -181,6 +185,8 @@ def _measure(
 ) -> dict[str, Any]:
     peers, missing = _choose_peers(args.peers)
     cases = _cases_for(args, peers)
+    if _links.have_records() and not _links.has_numpy():
+        missing.append({"name": "records", "install": "pip install numpy"})
     facts: dict[str, Any] = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "quick": args.quick,

@@ -7,7 +7,10 @@ from typing import Any
 
 from tachyon.cli import _text
 
-NAMES = ("limit", "rtt", "stream", "bandwidth", "wake", "many", "capacity", "python", "peers")
+NAMES = (
+    *("limit", "rtt", "stream", "bandwidth", "wake", "many", "capacity", "python", "records"),
+    "peers",
+)
 
 NS = "ns"
 MESSAGES = "messages_per_second"
@@ -162,7 +165,9 @@ def _native(mode: str, **options: int | str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def all_cases(amounts: Amounts, peers: list[str], last_cache_bytes: int) -> Cases:
+def all_cases(
+    amounts: Amounts, peers: list[str], last_cache_bytes: int, records: bool = False
+) -> Cases:
     """Return everything. peers: those to measure, of C_PEERS and PYTHON_PEERS."""
     cases = Cases()
     c_peers = {name: mode for name, mode in C_PEERS.items() if name in peers}
@@ -173,6 +178,8 @@ def all_cases(amounts: Amounts, peers: list[str], last_cache_bytes: int) -> Case
     _add_many(cases, amounts)
     _add_capacities(cases, amounts)
     _add_python(cases, amounts, [name for name in PYTHON_PEERS if name in peers])
+    if records:
+        _add_records(cases, amounts)
     return cases
 
 
@@ -420,3 +427,28 @@ def _add_python(cases: Cases, amounts: Amounts, peers: list[str]) -> None:
         )
     cases.add(*trips)
     cases.add(*streams)
+
+
+def _add_records(cases: Cases, amounts: Amounts) -> None:
+    key, count = "records/32/tachyon", amounts.messages
+    cases.add(
+        Measurement(
+            key,
+            "records",
+            "Python stream, 32 B, as records in NumPy arrays",
+            "tachyon",
+            "tachyon",
+            MESSAGES,
+            python={
+                "transport": "tachyon",
+                "work": "records",
+                "count": count,
+                "warmup": count // 10,
+            },
+        )
+    )
+    for name, other, title in (
+        ("stream", "python/stream/tachyon", "records / message by message, Python"),
+        ("limit", "stream/32/limit", "records from Python / stamped lines in C"),
+    ):
+        cases.ratios.append(Ratio(f"{key}:{name}", title, (key,), (other,), better="higher"))

@@ -208,6 +208,18 @@ def is_installed(peer: str) -> bool:
     return sys.platform != "win32" and importlib.util.find_spec(MODULES[peer]) is not None
 
 
+def have_records() -> bool:
+    """Tell whether the buses of this version carry records."""
+    return hasattr(tachyon.Bus, "recv_records")
+
+
+def has_numpy() -> bool:
+    """Tell whether NumPy is installed, which records need, without importing it."""
+    import importlib.util
+
+    return importlib.util.find_spec("numpy") is not None
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the peers that are installed."""
     import importlib.metadata

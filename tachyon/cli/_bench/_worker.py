@@ -141,9 +141,24 @@ def _stream(link: _links.Link, side: int, job: dict[str, Any]) -> dict[str, Any]
     return {"figures": {"messages_per_second": count * 1e9 / elapsed, "elapsed_ns": elapsed}}
 
 
+def _records(link: _links.Link, side: int, job: dict[str, Any]) -> dict[str, Any]:
+    """A stream as NumPy arrays of records; each record's first and last word are checked."""
+    from tachyon.cli._bench import _record_loops
+
+    bus, warmup, count = link.bus, job["warmup"], job["count"]  # type: ignore[attr-defined]
+    if side == 0:
+        _record_loops.produce(bus, warmup, count)
+        link.recv()
+        return {}
+    elapsed = _record_loops.consume(bus, warmup, count)
+    link.send(PAYLOAD)
+    return {"figures": {"messages_per_second": count * 1e9 / elapsed, "elapsed_ns": elapsed}}
+
+
 WORKS: dict[str, Callable[[_links.Link, int, dict[str, Any]], dict[str, Any]]] = {
     "rtt": _rtt,
     "stream": _stream,
+    "records": _records,
 }
 
 
