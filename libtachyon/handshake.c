@@ -38,6 +38,10 @@ static struct hello hello_make(enum hello_step step, const struct settings *sett
         return hello;
 }
 
+static int fail_hung_up(void) {
+        return fail(ECONNRESET, "the peer hung up in the middle of its introduction");
+}
+
 /* A hello fits any socket buffer; where it does not, the peer has stuffed it and is none of ours. */
 static int hello_send(int socket, const struct hello *hello, const int *fds, size_t n_fds) {
         union {
@@ -61,7 +65,7 @@ static int hello_send(int socket, const struct hello *hello, const int *fds, siz
                 n = sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         while (n < 0 && errno == EINTR);
         if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
-                return fail(ECONNRESET, "the peer hung up in the middle of its introduction");
+                return fail_hung_up();
         if (n < 0 && errno == ETOOMANYREFS)
                 return fail(EMFILE, "too many descriptors are in flight for this user");
         if (n != sizeof(copy))
@@ -161,8 +165,9 @@ static int greeting_receive(struct greeting *greeting, int socket) {
         n = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return 0;
+        /* Where nothing was received, the control buffer holds what the stack held: not to be looked at. */
         if (n < 0 && errno == ECONNRESET)
-                n = 0;
+                return fail_hung_up();
         if (n < 0)
                 return fail(errno, "cannot read the peer's introduction: %s", strerror(errno));
         if (!greeting_take_fds(greeting, &message))
@@ -170,7 +175,7 @@ static int greeting_receive(struct greeting *greeting, int socket) {
                             message.msg_flags & MSG_CTRUNC ? "no descriptors left for the peer's memory"
                                                            : "the peer sent too many descriptors");
         if (n == 0)
-                return fail(ECONNRESET, "the peer hung up in the middle of its introduction");
+                return fail_hung_up();
         greeting->have += (size_t)n;
         return greeting->have == sizeof(greeting->hello);
 }
