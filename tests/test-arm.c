@@ -174,7 +174,7 @@ static void test_forked_child_may_not_arm(void) {
                 CHECK_EQ(tachyon_bus_arm_space(pair.ours, 1), -TACHYON_EFORK);
                 CHECK_EQ(tachyon_bus_disarm_space(pair.ours), -TACHYON_EFORK);
                 CHECK_EQ(tachyon_bus_fds(pair.ours, &fd, &fd, &fd), -TACHYON_EFORK);
-                _exit(0);
+                helper_exit();
         }
         JOIN(pid);
         pair_free(&pair);

@@ -250,8 +250,8 @@ int main(int argc, char **argv) {
         RUN(test_a_listener_of_another_language);
         RUN(test_waits_for_a_listener_to_appear);
         RUN(test_a_listener_that_is_killed);
-        RUN(test_every_limit_of_descriptors_of_the_listener);
-        RUN(test_every_limit_of_descriptors_of_the_connector);
-        RUN(test_every_limit_of_descriptors_of_creating);
+        RUN_WITH_REAL_LIMITS(test_every_limit_of_descriptors_of_the_listener);
+        RUN_WITH_REAL_LIMITS(test_every_limit_of_descriptors_of_the_connector);
+        RUN_WITH_REAL_LIMITS(test_every_limit_of_descriptors_of_creating);
         return tests_end();
 }

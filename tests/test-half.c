@@ -443,7 +443,7 @@ int main(int argc, char **argv) {
         RUN(test_file_size_limit_is_an_error_not_a_signal);
         RUN(test_memory_lock_limit_is_an_error);
         RUN(test_missing_numa_node_is_an_error);
-        RUN(test_no_descriptor_left_is_an_error);
+        RUN_WITH_REAL_LIMITS(test_no_descriptor_left_is_an_error);
         RUN(test_a_good_offer_is_taken);
         RUN(test_missing_seals_are_refused);
         RUN(test_wrong_size_is_refused);

@@ -610,7 +610,7 @@ int main(int argc, char **argv) {
         RUN(test_mute_connector_is_dropped_with_a_reason);
         RUN(test_accept_times_out_in_a_flood);
         RUN(test_listener_fd_in_an_event_loop);
-        RUN(test_no_descriptors_backs_off_and_recovers);
+        RUN_WITH_REAL_LIMITS(test_no_descriptors_backs_off_and_recovers);
         RUN(test_close_ends_an_accept);
         RUN(test_close_ends_an_accept_that_is_full);
         RUN(test_one_accept_at_a_time);
