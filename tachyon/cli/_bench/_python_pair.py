@@ -24,12 +24,15 @@ class PythonPair:
     def __init__(self, cores: tuple[int, int] | None) -> None:
         self._cores = cores or (-1, -1)
         self._workers: list[subprocess.Popen[bytes]] = []
+        # What they say on standard error: their last words, should one end.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in __exit__
 
     def __enter__(self) -> PythonPair:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+        self._said.close()
 
     def stop(self) -> None:
         """End both processes."""
@@ -47,7 +50,7 @@ class PythonPair:
                 [*command, str(side), str(core)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=self._said,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
                 start_new_session=True,
             )
@@ -107,6 +110,12 @@ class PythonPair:
         assert stdout is not None
         line = stdout.readline()
         if not line:
-            return {"error": f"a Python process ended with code {self._workers[side].wait()}"}
+            code = self._workers[side].wait()
+            return {"error": f"a Python process ended with code {code}: {self._last_words()}"}
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _last_words(self) -> str:
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
