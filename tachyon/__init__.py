@@ -6,6 +6,7 @@ from tachyon._bus import Bus
 from tachyon._errors import (
     AccessError,
     AddressInUseError,
+    ArrayFormatError,
     BusyError,
     ClosedError,
     ForkError,
@@ -15,6 +16,7 @@ from tachyon._errors import (
     PathError,
     PeerDeadError,
     ProtocolError,
+    RecordMismatchError,
     RefusedError,
     TachyonError,
     WaitTimeoutError,
@@ -35,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessError",
     "AddressInUseError",
+    "ArrayFormatError",
     "Batch",
     "Bus",
     "BusyError",
@@ -50,6 +53,7 @@ __all__ = [
     "PeerDeadError",
     "Properties",
     "ProtocolError",
+    "RecordMismatchError",
     "RefusedError",
     "Slot",
     "Stats",

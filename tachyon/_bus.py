@@ -19,6 +19,7 @@ from tachyon._lease import Batch, Lease, Slot
 from tachyon._library import failure, function, quick_function
 from tachyon._message import Message, checked_type_id
 from tachyon._options import encode_path, make_connect_options
+from tachyon._vectors import Vectors
 from tachyon._wait import Countdown, call_blocking
 
 TYPE_CHECKING = False
@@ -49,7 +50,7 @@ _AT_ONCE = c_int64(0)
 _WORDS = sizeof(MessageStruct) // 8
 
 
-class Bus(AsyncEnd):
+class Bus(Vectors, AsyncEnd):
     """One end of a connection between two processes; carries messages both ways.
 
     Made by Bus.listen(), Bus.connect() and Listener.accept(). One thread at a time sends and

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import weakref
 from ctypes import byref, c_int, c_ubyte, c_uint64, c_void_p, cast, pythonapi, sizeof
 
 from tachyon._abi import MessageStruct, PropertiesStruct, StatsStruct
+from tachyon._lease import describe_leases
 from tachyon._library import failure, function
 
 TYPE_CHECKING = False
@@ -182,4 +184,5 @@ class End:
             raise self._failure(status, what)
 
     def _failure(self, status: int, what: str) -> TachyonError:
-        return failure(status, what, self._path)
+        more = describe_leases(self._handle) if status == -errno.ENOBUFS else ""
+        return failure(status, what, self._path, more)

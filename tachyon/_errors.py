@@ -8,6 +8,8 @@ TachyonError (OSError)      everything below; .errno is the C library's error nu
 ├── RefusedError            the listener refused this connection (also ConnectionRefusedError)
 ├── WaitTimeoutError        nothing happened in the time given (also TimeoutError)
 ├── MessageTooLargeError    larger than the ring can ever carry (also ValueError)
+├── RecordMismatchError     the next message is not the record that was asked for (ValueError)
+├── ArrayFormatError        a message is not an array that describes itself (also ValueError)
 ├── LeaseError              received messages that were not released fill the ring
 ├── BusyError               another thread is at it, or a zero-copy slot is still open
 ├── ForkError               the bus or listener was made before a fork, by the parent
@@ -55,8 +57,20 @@ class MessageTooLargeError(TachyonError, ValueError):
     """The message is larger than the ring can ever carry; see Bus.max_message_size."""
 
 
+class RecordMismatchError(TachyonError, ValueError):
+    """The next message has another size or tag than the records asked for. It is not lost."""
+
+
+class ArrayFormatError(TachyonError, ValueError):
+    """The message is no array that describes itself, or a broken one. It is not lost."""
+
+
 class LeaseError(TachyonError):
-    """Leases fill the ring, so that nothing more can arrive before one is released."""
+    """Leases fill the ring, so that nothing more can arrive before one is released.
+
+    Tells how many are out and how old they are; with TACHYON_TRACE_LEASES=1 in the
+    environment also where they were taken.
+    """
 
 
 class BusyError(TachyonError):

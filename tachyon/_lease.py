@@ -11,19 +11,24 @@ its own, and only the exporter's death (a weak reference tells) gives the frame 
 
 from __future__ import annotations
 
+import os
+import sys
 import weakref
-from ctypes import c_uint64, c_void_p
+from time import monotonic_ns
 
 from tachyon._library import failure, function
 from tachyon._message import checked_type_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from ctypes import c_void_p
     from types import TracebackType
     from typing import Any
 
+    from numpy.typing import NDArray
+
     from tachyon._bus import Bus
+    from tachyon._end import End
 
 _release = function("tachyon_bus_release")
 _commit = function("tachyon_bus_commit")
@@ -34,26 +39,26 @@ _RELEASED = memoryview(b"")
 _RELEASED.release()
 
 
+# Whether to take down where each lease was taken, for LeaseError: slow.
+_TRACES = os.environ.get("TACHYON_TRACE_LEASES", "0") not in ("", "0")
+_SHOWN_PLACES = 5
+_HERE = os.path.dirname(__file__)
+
+
 class _Watch(weakref.ref):  # type: ignore[type-arg]
-    """A weak reference to an exporter that stays in _watches until the exporter dies."""
+    """A weak reference to an exporter, and what is to be done when that dies."""
 
-    __slots__ = ("armed", "owner", "ticket")
+    __slots__ = ("armed", "owner", "since_ns", "ticket", "where")
 
-    armed: bool
+    armed: bool  # of a reservation
     owner: Any  # the bus handle of a lease, the Bus of a reservation
-    ticket: Any  # of a lease
+    ticket: int  # of a lease
+    since_ns: int  # of a lease
+    where: str  # of a lease that is traced: the line that took it
 
 
+# Weak references only call back while they live: each stays here until its exporter dies.
 _watches: dict[int, _Watch] = {}
-
-
-def _watch(exporter: Any, owner: Any, ticket: Any, at_death: Callable[[Any], None]) -> _Watch:
-    watch = _Watch(exporter, at_death)
-    watch.owner = owner
-    watch.ticket = ticket
-    watch.armed = True
-    _watches[id(watch)] = watch
-    return watch
 
 
 def _give_back(watch: _Watch) -> None:
@@ -76,6 +81,45 @@ def _end_view(view: memoryview) -> None:
         pass
 
 
+def ring_memory(bus: End, address: int, ticket: int) -> memoryview:
+    """A view of the ring from a received message on, which gives it back when it dies."""
+    exporter = bus._recv_window.from_address(address)
+    watch = _Watch(exporter, _give_back)
+    watch.owner = bus._handle
+    watch.ticket = ticket
+    watch.since_ns = monotonic_ns()
+    if _TRACES:
+        watch.where = _calling_line()
+    _watches[id(watch)] = watch
+    memory = memoryview(exporter)
+    return memory if bus._properties.trusted else memory.toreadonly()
+
+
+def _calling_line() -> str:
+    """The line outside this package that is being executed."""
+    frame = sys._getframe(1)
+    while frame.f_back and os.path.dirname(frame.f_code.co_filename) == _HERE:
+        frame = frame.f_back
+    code = frame.f_code
+    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+
+
+def describe_leases(handle: c_void_p) -> str:
+    """The end of a LeaseError's message: how old the leases are, and who took them."""
+    leases = [watch for watch in list(_watches.values()) if watch.owner is handle]
+    if not leases:
+        return ""
+    oldest = min(watch.since_ns for watch in leases)
+    text = f". The oldest was taken {(monotonic_ns() - oldest) / 1e9:.3f} s ago"
+    if not _TRACES:
+        return text + "; TACHYON_TRACE_LEASES=1 in the environment shows where"
+    counts: dict[str, int] = {}
+    for watch in leases:  # as a dict has them: oldest first
+        counts[watch.where] = counts.get(watch.where, 0) + 1
+    lines = [f"\n  {count} at {where}" for where, count in list(counts.items())[:_SHOWN_PLACES]]
+    return text + ". They were taken:" + "".join(lines)
+
+
 class Lease:
     """A received message whose bytes lie in the ring: read it, then release it soon.
 
@@ -87,7 +131,8 @@ class Lease:
     size: payload bytes. type_id: the sender's tag.
 
     The bytes are those that the peer wrote, and a hostile one can change them while you
-    look: copy what you check before you use it.
+    look: copy what you check before you use it. A forked child does not have this memory:
+    there, touching a view that the parent had made ends the process.
     """
 
     __slots__ = ("__weakref__", "data", "size", "type_id")
@@ -100,7 +145,13 @@ class Lease:
         """For Bus only. window: array type as large as a message can be. words: of the
         message struct: address, size, lease, correlation id, flags and type_id."""
         exporter = window.from_address(words[0])
-        _watch(exporter, handle, c_uint64(words[2]), _give_back)
+        watch = _Watch(exporter, _give_back)
+        watch.owner = handle
+        watch.ticket = words[2]
+        watch.since_ns = monotonic_ns()
+        if _TRACES:
+            watch.where = _calling_line()
+        _watches[id(watch)] = watch
         view = memoryview(exporter).cast("B")[: words[1]]
         self.data = view if writable else view.toreadonly()
         self.size = words[1]
@@ -116,6 +167,43 @@ class Lease:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def array(self) -> NDArray[Any]:
+        """The message as the array that it is, over the ring, 64-byte aligned: read-only (or
+        writable, as .data). It may outlive the lease, as any view of .data.
+
+        Raises ArrayFormatError where it is none, ValueError after release(); ImportError
+        without NumPy, or where the elements need ml_dtypes.
+        """
+        from tachyon._array import array_in
+
+        return array_in(self.data)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: object = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> object:
+        """numpy.from_dlpack(lease), torch.from_dlpack(lease), jax.dlpack.from_dlpack(lease):
+        the array that it is, or its bytes as an array of uint8, without copying. The tensor
+        keeps the message in the ring, however long it lives.
+
+        Writing into it: NumPy refuses. PyTorch does not look, and the process ends by
+        SIGSEGV, for the memory is mapped read-only: copy=True gives a tensor to write into,
+        and so does a bus of which both ends asked for trusted=True.
+
+        Raises BufferError for what DLPack cannot do, ValueError after release(), ImportError
+        without NumPy.
+        """
+        from tachyon._dlpack import Exporter
+
+        return Exporter(self.data, self.data.obj).capsule(max_version, dl_device, copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # the CPU
 
     def __buffer__(self, flags: int) -> memoryview:
         """memoryview(lease), from Python 3.12 on: the same as lease.data."""
@@ -163,7 +251,11 @@ class Slot:
     def __init__(self, bus: Bus, window: Any, address: int, size: int, type_id: int) -> None:
         """For Bus only. window: array type as large as a message can be."""
         exporter = window.from_address(address)
-        self._watch: _Watch | None = _watch(exporter, bus, None, _drop_reservation)
+        watch = _Watch(exporter, _drop_reservation)
+        watch.owner = bus
+        watch.armed = True
+        _watches[id(watch)] = watch
+        self._watch: _Watch | None = watch
         self.data = memoryview(exporter).cast("B")[:size]
         self._bus = bus
         self._reserved = size

@@ -121,10 +121,16 @@ _version = function("tachyon_version")
 _error_detail = function("tachyon_error_detail")
 
 
-def failure(status: int, what: str, path: str) -> TachyonError:
+def error_detail() -> str:
+    """The C library's own words about what has just failed in this thread."""
+    detail = _error_detail() or b""
+    return str(detail.decode("utf-8", "replace"))
+
+
+def failure(status: int, what: str, path: str, more: str = "") -> TachyonError:
     """Make the exception for a status that a function has just returned in this thread.
 
-    what: the attempt, "receive from". path: the bus or listener it was about.
+    what: the attempt, "receive from". path: the bus or listener it was about. more: to be
+    said after what the C library says.
     """
-    detail = _error_detail() or b""
-    return error_from_errno(status, f"{what} {path!r}", detail.decode("utf-8", "replace"))
+    return error_from_errno(status, f"{what} {path!r}", error_detail() + more)

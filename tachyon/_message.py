@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
 _SHOWN_BYTES = 32
 
 
@@ -25,6 +31,35 @@ class Message:
     def size(self) -> int:
         """Payload bytes."""
         return len(self.data)
+
+    def array(self) -> NDArray[Any]:
+        """The message as the array that it is: read-only, over .data, without copying.
+
+        Raises ArrayFormatError where it is none; ImportError without NumPy, or where the
+        elements need ml_dtypes.
+        """
+        from tachyon._array import array_in
+
+        return array_in(self.data)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: object = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> object:
+        """numpy.from_dlpack(message), torch.from_dlpack(message), ...: the array that it is,
+        or its bytes as an array of uint8. Never write into it; copy=True gives one to write
+        into. Raises BufferError for what DLPack cannot do; ImportError without NumPy.
+        """
+        from tachyon._dlpack import Exporter
+
+        return Exporter(self.data, None).capsule(max_version, dl_device, copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # the CPU
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Message):
