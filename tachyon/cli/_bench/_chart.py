@@ -8,7 +8,7 @@ from typing import Any
 from tachyon.cli._bench import _text
 
 WIDTH = 40
-LABEL_WIDTH = 44
+LABEL_WIDTH = 54
 
 
 def render(result: dict[str, Any]) -> str:
