@@ -16,7 +16,16 @@ import pytest
 from conftest import until
 
 from tachyon.cli import _exit, main
-from tachyon.cli._bench import _bounds, _cases, _chart, _links, _native, _python_pair, _stats
+from tachyon.cli._bench import (
+    _amounts,
+    _bounds,
+    _cases,
+    _chart,
+    _links,
+    _native,
+    _python_pair,
+    _stats,
+)
 
 ROOT = Path(__file__).parent.parent
 FEW = ["--count", "120", "--warmup", "30"]
@@ -225,7 +234,7 @@ def test_all_rows_are_there(result: dict[str, Any]) -> None:
     assert result["schema"] == 1
     peers = [*_cases.C_PEERS, *filter(_links.is_installed, _cases.PYTHON_PEERS)]
     records = _links.have_records() and _links.has_numpy()
-    cases = _cases.all_cases(_cases.TINY, peers, 32 << 20, records)
+    cases = _cases.all_cases(_amounts.TINY, peers, 32 << 20, records)
     keys = {measurement.key for measurement in cases.measurements}
     assert set(result["measurements"]) == keys
     assert set(result["ratios"]) == {ratio.key for ratio in cases.ratios}

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from tachyon.cli import _exit, _text
-from tachyon.cli._bench import _cases, _links, _machine, _native, _result, _rounds
+from tachyon.cli._bench import _amounts, _cases, _links, _machine, _native, _result, _rounds
 from tachyon.cli._progress import Progress
 
 DESCRIPTION = """\
@@ -165,7 +165,7 @@ def _is_wanted(measurement: _cases.Measurement, names: list[str]) -> bool:
 
 
 def _cases_for(args: argparse.Namespace, peers: list[str]) -> _cases.Cases:
-    amounts = _cases.TINY if args.tiny else _cases.QUICK if args.quick else _cases.FULL
+    amounts = _amounts.TINY if args.tiny else _amounts.QUICK if args.quick else _amounts.FULL
     records = _links.have_records() and _links.has_numpy()
     cases = _cases.all_cases(amounts, peers, _machine.last_cache_bytes(), records)
     only_where = args.where and args.names in ([], ["python"])
