@@ -75,6 +75,9 @@ typedef struct tachyon_bus tachyon_bus;
 /* Accepts buses on a path; see tachyon_listener_create(). */
 typedef struct tachyon_listener tachyon_listener;
 
+/* Calls, or serves calls, over a bus; see tachyon_rpc_create(). */
+typedef struct tachyon_rpc tachyon_rpc;
+
 /* A received message; a lease on its bytes until tachyon_bus_release(). */
 typedef struct tachyon_message {
         const void *data;        /* payload, in the ring; 64-byte aligned when larger than 48 bytes */
@@ -82,8 +85,15 @@ typedef struct tachyon_message {
         uint64_t lease;          /* what tachyon_bus_release() wants */
         uint64_t correlation_id; /* RPC buses only, else 0 */
         uint32_t type_id;        /* the sender's tag */
-        uint32_t flags;          /* reserved, 0 */
+        uint32_t flags;          /* enum tachyon_message_flags; 0 on stream buses */
 } tachyon_message;
+
+/* tachyon_message.flags, of messages on RPC buses */
+enum tachyon_message_flags {
+        TACHYON_CORRELATED = 1u << 1, /* it has a correlation_id: so have all of them */
+        TACHYON_REPLY = 1u << 2,      /* else a request */
+        TACHYON_FAILURE = 1u << 3     /* of a reply: the call failed, see tachyon_rpc_fail() */
+};
 
 /* A run of messages of one size; one lease on all of them. */
 typedef struct tachyon_records {
@@ -182,6 +192,24 @@ typedef struct tachyon_stats {
         uint64_t data_sleeps;       /* times that we slept for data */
         uint64_t space_sleeps;      /* times that we slept for room */
 } tachyon_stats;
+
+/* Codes of tachyon_rpc_fail() that mean the same everywhere. */
+enum tachyon_rpc_code {
+        TACHYON_RPC_UNKNOWN_TYPE = 0x7fff0001, /* the server has no such procedure */
+        TACHYON_RPC_EXCEPTION = 0x7fff0002,    /* the procedure failed: "Type: message", perhaps a NUL and a traceback */
+        TACHYON_RPC_TOO_LARGE = 0x7fff0003     /* the reply does not fit into the ring */
+};
+
+/* Counters of one end; see tachyon_rpc_stats(). */
+typedef struct tachyon_rpc_counters {
+        uint64_t struct_size; /* sizeof(tachyon_rpc_counters), set by the caller */
+        uint64_t outstanding; /* calls made and not over */
+        uint64_t stored;      /* those of them whose reply is here, kept on the heap */
+        uint64_t requests;    /* made, or served */
+        uint64_t replies;     /* received by whoever waited, or given; failures among them */
+        uint64_t failures;    /* of the replies */
+        uint64_t dropped;     /* replies to calls that were given up, or never made */
+} tachyon_rpc_counters;
 
 /* ---- versions and errors ------------------------------------------------ */
 
@@ -634,6 +662,263 @@ TACHYON_API int tachyon_bus_fds(tachyon_bus *bus, int *data_fdp, int *room_fdp, 
  */
 TACHYON_API void tachyon_thread_sigmask(const void *mask);
 
+/* ---- request and reply -------------------------------------------------- */
+
+/*
+ * On a bus whose two ends both asked for options.kind = TACHYON_KIND_RPC, the
+ * connector *calls* and the listener's end *serves*; calls both ways are two
+ * buses. Many calls may be outstanding, and replies may come in any order: each
+ * carries the *correlation id* of its request. The other end's functions return
+ * -EOPNOTSUPP, and so do tachyon_bus_send(), _reserve(), _commit() and
+ * _send_records() on such a bus. For waiting in an event loop, counters and
+ * properties, use the bus under it: tachyon_rpc_bus().
+ *
+ * Threads: one thread at a time uses a calling end. At a serving end, one thread
+ * at a time calls serve() and one at a time replies or fails; they may be two,
+ * and release() may be called by any.
+ */
+
+/**
+ * tachyon_rpc_create() - call or serve over a bus
+ * @rpcp: where to store the handle; the caller owns it
+ * @bus: of kind TACHYON_KIND_RPC; belongs to the handle where this returns 0
+ *
+ * Return: 0, or -EINVAL (another kind of bus), -ENOMEM.
+ */
+TACHYON_API int tachyon_rpc_create(tachyon_rpc **rpcp, tachyon_bus *bus);
+
+/**
+ * tachyon_rpc_bus() - the bus under it
+ * @rpc: the handle
+ *
+ * Return: the bus, which belongs to the handle.
+ */
+TACHYON_API tachyon_bus *tachyon_rpc_bus(tachyon_rpc *rpc);
+
+/**
+ * tachyon_rpc_set_limit() - how many calls may be outstanding
+ * @rpc: the handle
+ * @calls: 1 to 1048576; at first 65536
+ *
+ * Return: 0, or -EINVAL.
+ */
+TACHYON_API int tachyon_rpc_set_limit(tachyon_rpc *rpc, uint32_t calls);
+
+/**
+ * tachyon_rpc_call() - call, and wait for the reply
+ * @rpc: the calling end
+ * @data: the request, copied; may be NULL where @size is 0
+ * @size: its bytes, 0 to properties.max_send_size
+ * @type_id: which of the server's procedures it is for; the caller's tag
+ * @message: the reply; to be given back with tachyon_rpc_release()
+ * @timeout_ns: how long, for sending and waiting together
+ *
+ * A call that fails is over: it is forgotten, and should its reply still come,
+ * it is dropped and counted.
+ *
+ * Return: 0; 1 (the server failed the call: message->type_id is its code,
+ * message->data its words in UTF-8, not NUL-terminated, to be released as well);
+ * or an error of tachyon_rpc_submit() or _wait().
+ */
+TACHYON_API int tachyon_rpc_call(tachyon_rpc *rpc, const void *data, size_t size, uint32_t type_id,
+                                 tachyon_message *message, int64_t timeout_ns);
+
+/**
+ * tachyon_rpc_submit() - call, and do not wait for the reply
+ * @rpc: the calling end
+ * @data: the request, copied
+ * @size: its bytes
+ * @type_id: which procedure
+ * @idp: where to store the correlation id
+ * @timeout_ns: how long to wait for room
+ *
+ * While it waits for room, it takes replies in, so that a server which waits for
+ * room itself goes on.
+ *
+ * Return: 0, or -EBUSY (too many calls are outstanding, or a reservation is
+ * open), -EOPNOTSUPP, -ENOMEM, or an error of tachyon_bus_send(). That the server has ended
+ * may also be left for tachyon_rpc_wait() to say.
+ */
+TACHYON_API int tachyon_rpc_submit(tachyon_rpc *rpc, const void *data, size_t size, uint32_t type_id,
+                                   uint64_t *idp, int64_t timeout_ns);
+
+/**
+ * tachyon_rpc_reserve() - get room in the ring to write a request in place
+ * @rpc: the calling end
+ * @datap: where to store the address; see tachyon_bus_reserve()
+ * @size: the most bytes that the request will have; inline up to 40 bytes
+ * @timeout_ns: how long to wait for room
+ *
+ * End it with tachyon_rpc_commit() or _cancel().
+ *
+ * Return: 0, or an error of tachyon_rpc_submit().
+ */
+TACHYON_API int tachyon_rpc_reserve(tachyon_rpc *rpc, void **datap, size_t size, int64_t timeout_ns);
+
+/**
+ * tachyon_rpc_commit() - send the reserved request
+ * @rpc: the calling end
+ * @size: bytes that were really used
+ * @type_id: which procedure
+ * @idp: where to store the correlation id
+ *
+ * Return: 0, or -EINVAL (nothing is reserved, or @size is more than that),
+ * -EOPNOTSUPP, -ECANCELED, -EPROTO, -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_rpc_commit(tachyon_rpc *rpc, size_t size, uint32_t type_id, uint64_t *idp);
+
+/**
+ * tachyon_rpc_cancel() - drop the reserved request or reply, if there is one
+ * @rpc: either end
+ *
+ * Return: 0, or -ECANCELED, -EPROTO, -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_rpc_cancel(tachyon_rpc *rpc);
+
+/**
+ * tachyon_rpc_wait() - wait for the reply to one call
+ * @rpc: the calling end
+ * @id: the call
+ * @message: the reply; to be given back with tachyon_rpc_release()
+ * @timeout_ns: how long
+ *
+ * Replies to other calls that come meanwhile are copied and kept for them. After
+ * a time-out the call is still outstanding: wait again, or forget it. Replies
+ * that came before the server's end are still given after it.
+ *
+ * Return: 0, or 1 (the server failed the call, see tachyon_rpc_call()), -EINVAL
+ * (no such call is outstanding), -EOPNOTSUPP, -ENOMEM, or an error of
+ * tachyon_bus_recv(): -TACHYON_EPEERDEAD and -TACHYON_ECLOSED mean that no reply will come.
+ */
+TACHYON_API int tachyon_rpc_wait(tachyon_rpc *rpc, uint64_t id, tachyon_message *message, int64_t timeout_ns);
+
+/**
+ * tachyon_rpc_poll() - wait for the reply to any call
+ * @rpc: the calling end
+ * @message: the reply; message->correlation_id tells to which call
+ * @timeout_ns: how long
+ *
+ * Return: as tachyon_rpc_wait().
+ */
+TACHYON_API int tachyon_rpc_poll(tachyon_rpc *rpc, tachyon_message *message, int64_t timeout_ns);
+
+/**
+ * tachyon_rpc_forget() - give a call up
+ * @rpc: the calling end
+ * @id: the call
+ *
+ * Its place is free at once. Should the reply still come, it is dropped and counted.
+ *
+ * Return: 0, or -EINVAL (no such call is outstanding).
+ */
+TACHYON_API int tachyon_rpc_forget(tachyon_rpc *rpc, uint64_t id);
+
+/**
+ * tachyon_rpc_release() - give a reply or a request back
+ * @rpc: either end
+ * @message: as it was filled in; once
+ *
+ * A message may lie in the ring, or on the heap if its reply came while another
+ * was waited for; this knows which. It must be called before
+ * tachyon_rpc_free().
+ *
+ * Return: 0, or -EINVAL (in the ring, and not out), -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_rpc_release(tachyon_rpc *rpc, const tachyon_message *message);
+
+/**
+ * tachyon_rpc_serve() - wait for a request, without copying it
+ * @rpc: the serving end
+ * @request: filled in: correlation_id is what to reply to, type_id which
+ *           procedure; a lease until tachyon_rpc_release()
+ * @timeout_ns: how long
+ *
+ * Return: 0, or -EOPNOTSUPP, or an error of tachyon_bus_recv().
+ */
+TACHYON_API int tachyon_rpc_serve(tachyon_rpc *rpc, tachyon_message *request, int64_t timeout_ns);
+
+/**
+ * tachyon_rpc_reply() - reply to a request, copying the reply into the ring
+ * @rpc: the serving end
+ * @id: request.correlation_id; requests may be answered in any order, each once
+ * @data: the reply
+ * @size: its bytes, 0 to properties.max_send_size
+ * @type_id: the caller's to look at
+ * @timeout_ns: how long to wait for room
+ *
+ * Return: 0, or -EOPNOTSUPP, or an error of tachyon_bus_send(). After
+ * -EMSGSIZE the call can still be failed, or replied to with less.
+ */
+TACHYON_API int tachyon_rpc_reply(tachyon_rpc *rpc, uint64_t id, const void *data, size_t size,
+                                  uint32_t type_id, int64_t timeout_ns);
+
+/**
+ * tachyon_rpc_reserve_reply() - get room in the ring to write a reply in place
+ * @rpc: the serving end
+ * @id: request.correlation_id
+ * @datap: where to store the address; see tachyon_bus_reserve()
+ * @size: the most bytes that the reply will have; inline up to 40 bytes
+ * @timeout_ns: how long to wait for room
+ *
+ * End it with tachyon_rpc_commit_reply() or _cancel().
+ *
+ * Return: 0, or an error of tachyon_rpc_reply().
+ */
+TACHYON_API int tachyon_rpc_reserve_reply(tachyon_rpc *rpc, uint64_t id, void **datap, size_t size,
+                                          int64_t timeout_ns);
+
+/**
+ * tachyon_rpc_commit_reply() - send the reserved reply
+ * @rpc: the serving end
+ * @size: bytes that were really used
+ * @type_id: the caller's to look at
+ *
+ * Return: 0, or -EINVAL (nothing is reserved, or @size is more than that),
+ * -EOPNOTSUPP, -ECANCELED, -EPROTO, -TACHYON_EFORK.
+ */
+TACHYON_API int tachyon_rpc_commit_reply(tachyon_rpc *rpc, size_t size, uint32_t type_id);
+
+/**
+ * tachyon_rpc_fail() - tell the caller that its call failed
+ * @rpc: the serving end
+ * @id: request.correlation_id
+ * @code: what went wrong; all but enum tachyon_rpc_code is the program's own
+ * @text: the same in words, UTF-8; what no message can hold is cut off
+ * @size: its bytes
+ * @timeout_ns: how long to wait for room
+ *
+ * Return: 0, or an error of tachyon_rpc_reply().
+ */
+TACHYON_API int tachyon_rpc_fail(tachyon_rpc *rpc, uint64_t id, uint32_t code, const char *text, size_t size,
+                                 int64_t timeout_ns);
+
+/**
+ * tachyon_rpc_stats() - counters of the calls
+ * @rpc: either end
+ * @counters: filled in, as much as counters->struct_size has room for
+ *
+ * Return: 0, or -EINVAL (struct_size).
+ */
+TACHYON_API int tachyon_rpc_stats(tachyon_rpc *rpc, tachyon_rpc_counters *counters);
+
+/**
+ * tachyon_rpc_close() - end the bus
+ * @rpc: the handle, or NULL
+ *
+ * As tachyon_bus_close(): the peer gets what was sent, then the end; its
+ * outstanding calls fail with -TACHYON_ECLOSED.
+ */
+TACHYON_API void tachyon_rpc_close(tachyon_rpc *rpc);
+
+/**
+ * tachyon_rpc_free() - close, and free the handle and its bus
+ * @rpc: the handle, or NULL; no other call may be using it
+ *
+ * For messages that are out and lie in the ring, tachyon_bus_release() on the
+ * bus is still allowed, as after tachyon_bus_free().
+ */
+TACHYON_API void tachyon_rpc_free(tachyon_rpc *rpc);
+
 /* ---- the end, and facts ------------------------------------------------- */
 
 /**
@@ -721,6 +1006,78 @@ TACHYON_API const uint64_t *tachyon_bus_recv_slot(tachyon_bus *bus, tachyon_make
  * make("", 0) made, and why in the first word of the slot.
  */
 TACHYON_API void *tachyon_bus_try_recv_object(tachyon_bus *bus);
+
+/**
+ * tachyon_rpc_slot() - prepare the tachyon_rpc_try_*_object() functions
+ * @rpc: the handle
+ * @make: as for tachyon_bus_recv_slot()
+ *
+ * Return: the address of five uint64_t that they set: [0] 0 or a positive
+ * errno, [1] type_id, [2] payload bytes, [3] correlation id, [4] flags (enum
+ * tachyon_message_flags). Valid until tachyon_rpc_free().
+ */
+TACHYON_API const uint64_t *tachyon_rpc_slot(tachyon_rpc *rpc, tachyon_make_bytes make);
+
+/**
+ * tachyon_rpc_try_call_object() - submit, poll for a moment, make, release
+ * @rpc: the calling end, after tachyon_rpc_slot()
+ * @data: the request
+ * @size: its bytes
+ * @type_id: which procedure
+ *
+ * Where [0] of the slot is EAGAIN and [3] is not 0, the call [3] is outstanding
+ * and has no reply yet; where [3] is 0, it was not made.
+ *
+ * Return: what make() made of the reply, or of nothing.
+ */
+TACHYON_API void *tachyon_rpc_try_call_object(tachyon_rpc *rpc, const void *data, uint32_t size,
+                                              uint32_t type_id);
+
+/**
+ * tachyon_rpc_try_wait_object() - tachyon_rpc_wait() or _poll() that does not wait
+ * @rpc: the calling end, after tachyon_rpc_slot()
+ * @id: the call, or 0: any
+ *
+ * Return: what make() made of the reply, or of nothing.
+ */
+TACHYON_API void *tachyon_rpc_try_wait_object(tachyon_rpc *rpc, uint64_t id);
+
+/**
+ * tachyon_rpc_try_serve_object() - take a request, make, release
+ * @rpc: the serving end, after tachyon_rpc_slot()
+ * @most: a larger request is left for tachyon_rpc_serve(), and [0] is EMSGSIZE
+ *
+ * Polls for some microseconds at most.
+ *
+ * Return: what make() made of the request, or of nothing.
+ */
+TACHYON_API void *tachyon_rpc_try_serve_object(tachyon_rpc *rpc, uint64_t most);
+
+/**
+ * tachyon_rpc_try_reply() - tachyon_rpc_reply() that does not wait
+ * @rpc: the serving end
+ * @id: the call
+ * @data: the reply
+ * @size: its bytes
+ * @type_id: the caller's to look at
+ *
+ * Return: as tachyon_rpc_reply() with timeout 0.
+ */
+TACHYON_API int tachyon_rpc_try_reply(tachyon_rpc *rpc, uint64_t id, const void *data, uint32_t size,
+                                      uint32_t type_id);
+
+/**
+ * tachyon_rpc_wait_room() - wait until it is worth trying again to submit
+ * @rpc: the calling end
+ * @size: bytes of the request
+ * @timeout_ns: how long
+ *
+ * That is when there is room, or when there are replies, which
+ * tachyon_rpc_submit(..., 0) takes in before it gives up. Takes nothing itself.
+ *
+ * Return: 0, or an error of tachyon_rpc_submit().
+ */
+TACHYON_API int tachyon_rpc_wait_room(tachyon_rpc *rpc, size_t size, int64_t timeout_ns);
 
 #ifdef __cplusplus
 }

@@ -21,6 +21,8 @@ static __attribute__((__noinline__)) int bus_send_slow(struct tachyon_bus *bus, 
                                                        uint32_t type_id, int64_t timeout_ns) {
         int r;
 
+        if (unlikely(bus->correlated))
+                return bus_explain_correlated();
         if (bus_may_send(bus) && ring_send(&bus->out, data, size, type_id) == 0)
                 return bus_wake_data(bus, bus_uses_fences(bus));
         r = bus_await_room(bus, size, timeout_ns);
@@ -44,6 +46,8 @@ TACHYON_API int tachyon_bus_try_send(tachyon_bus *bus, const void *data, uint32_
 TACHYON_API int tachyon_bus_reserve(tachyon_bus *bus, void **datap, size_t size, int64_t timeout_ns) {
         int r;
 
+        if (unlikely(bus->correlated))
+                return bus_explain_correlated();
         if (bus_may_send(bus) && ring_reserve(&bus->out, datap, size) == 0)
                 return 0;
         r = bus_await_room(bus, size, timeout_ns);
@@ -55,6 +59,8 @@ TACHYON_API int tachyon_bus_commit(tachyon_bus *bus, size_t size, uint32_t type_
 
         if (unlikely(dead))
                 return bus_explain_death(dead);
+        if (unlikely(bus->correlated))
+                return bus_explain_correlated();
         if (unlikely(ring_commit(&bus->out, size, type_id) < 0))
                 return bus->out.reserved ? fail(EINVAL, "%zu bytes is more than was reserved, %llu", size,
                                                 (unsigned long long)(bus->out.reserved - 1))

@@ -23,6 +23,7 @@ struct tachyon_bus {
         alignas(TACHYON_SEPARATION) struct handle handle;
         _Atomic int peer_end; /* 0, TACHYON_ECLOSED or TACHYON_EPEERDEAD */
         _Atomic bool fences;  /* senders must use them */
+        bool correlated;      /* kind rpc: all frames have ids, and rpc.c sends them */
         struct half_control *control;
         const struct half_control *peer;
 
@@ -44,6 +45,9 @@ struct tachyon_bus {
         struct connection connection;
         struct settings settings;
 };
+
+/* Only rpc.c may send on a bus of kind rpc: -EOPNOTSUPP. */
+int bus_explain_correlated(void);
 
 /* bus_life.c. bus_new() takes over the connection where it returns 0. */
 int bus_new(struct tachyon_bus **busp, struct connection *connection, const struct settings *settings);
@@ -91,6 +95,9 @@ int bus_look_for_room(struct tachyon_bus *bus, uint64_t length);
 void bus_want_room(struct tachyon_bus *bus, uint64_t length);
 /* Giving up: what the peer has read is enough. After a success, it is by itself. */
 void bus_want_nothing(struct tachyon_bus *bus);
+
+/* bus_loop.c. Sleeps until there is room, or data, or an end: 0 (look again) or an error. */
+int bus_await_either(struct tachyon_bus *bus, uint64_t size, int64_t deadline);
 
 /* bus.c. The peer wrote a frame that cannot be: -EPROTO. */
 int bus_break_frame(struct tachyon_bus *bus);

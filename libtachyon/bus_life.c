@@ -18,6 +18,10 @@ int bus_explain_death(int error) {
 }
 
 
+int bus_explain_correlated(void) {
+        return fail(EOPNOTSUPP, "this bus is of kind rpc: send with tachyon_rpc_submit() or tachyon_rpc_reply()");
+}
+
 /* The socket is at its end, or the process is dead: was it in good order? */
 void bus_note_gone(struct tachyon_bus *bus) {
         /* E1: pairs with E2 in tachyon_bus_close(): all frames are published before the state is. */
@@ -133,6 +137,13 @@ TACHYON_API int tachyon_bus_stats(tachyon_bus *bus, tachyon_stats *stats) {
 
 /* ---- making and ending -------------------------------------------------- */
 
+/* The frames that the peer may send: on an rpc bus, the listener's is sent requests, the connector's replies. */
+static uint64_t allowed_flags(const struct connection *connection, const struct settings *settings) {
+        if (settings->kind != TACHYON_KIND_RPC)
+                return FRAME_VALID;
+        return FRAME_VALID | FRAME_CORRELATED | (connection->is_listener ? 0 : FRAME_REPLY | FRAME_FAILURE);
+}
+
 static void bus_init(struct tachyon_bus *bus, struct connection *connection, const struct settings *settings) {
         const struct half *ours = &connection->ours, *theirs = &connection->theirs;
 
@@ -142,9 +153,12 @@ static void bus_init(struct tachyon_bus *bus, struct connection *connection, con
         bus->peer = theirs->control;
         if (!connection->membarrier)
                 bus_use_fences(bus);
+        bus->correlated = settings->kind == TACHYON_KIND_RPC;
+        if (bus->correlated) /* tachyon_bus_send() looks no further on its quick way */
+                atomic_store_explicit(&bus->handle.attention, 1, memory_order_relaxed);
         ring_producer_init(&bus->out, ours->ring, ours->capacity, &bus->peer->read_position, 0);
         ring_consumer_init(&bus->in, theirs->ring, theirs->capacity, &bus->control->read_position,
-                           bus->in.leases, FRAME_VALID, 0);
+                           bus->in.leases, allowed_flags(connection, settings), 0);
         waker_init(&bus->data_waker, connection->socket, &bus->peer->data_waiting);
         waker_init(&bus->space_waker, connection->room, &bus->peer->space_waiting);
         sleeper_init(&bus->data_sleeper, connection->socket, &bus->control->data_waiting, settings->spin_ns,

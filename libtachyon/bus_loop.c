@@ -107,6 +107,81 @@ TACHYON_API int tachyon_bus_disarm_space(tachyon_bus *bus) {
         return bus_leave(bus, 0);
 }
 
+/* ---- for room and for data at once: a caller of rpc.c ------------------- */
+
+static bool either_is_there(void *context) {
+        struct tachyon_bus *bus = context;
+
+        return ring_has_message(&bus->in) ||
+               atomic_load_explicit(bus->out.peer_read_position, memory_order_relaxed) != bus->out.read_position;
+}
+
+static bool either_is_over(void *context) {
+        struct tachyon_bus *bus = context;
+
+        return bus_dead(bus) || bus_peer_end(bus);
+}
+
+static int either_poll(struct tachyon_bus *bus, int64_t deadline) {
+        struct pollfd fds[] = {
+                { .fd = bus->data_sleeper.doorbell, .events = POLLIN },
+                { .fd = bus->space_sleeper.doorbell, .events = POLLIN },
+                { .fd = bus->connection.process, .events = POLLIN },
+        };
+        int64_t until = bus_bounded(bus, deadline);
+        int r = os_poll(fds, 3, until);
+
+        if (r > 0)
+                return 0;
+        return r < 0 ? r : until < deadline ? 0 : -ETIMEDOUT;
+}
+
+static int either_sleep(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
+        int r;
+
+        bus_publish_released(bus);
+        bus_want_room(bus, length);
+        sleeper_announce(&bus->space_sleeper);
+        sleeper_announce(&bus->data_sleeper);
+        bus_barrier(bus);
+        r = bus_look_for_data(bus);
+        if (r == 0)
+                r = bus_look_for_room(bus, length);
+        if (r == 0)
+                r = either_poll(bus, deadline);
+        sleeper_retire(&bus->space_sleeper);
+        sleeper_retire(&bus->data_sleeper);
+        if (r >= 0) /* takes the doorbells off, and looks who is gone */
+                r = bus_look_around(bus, &bus->space_sleeper);
+        if (r >= 0)
+                r = bus_look_around(bus, &bus->data_sleeper);
+        return r;
+}
+
+static int either_occupied(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
+        int r = sleeper_occupy(&bus->space_sleeper);
+
+        if (r < 0)
+                return r;
+        if (!sleeper_spin(&bus->space_sleeper, deadline, either_is_there, either_is_over, bus))
+                r = either_sleep(bus, length, deadline);
+        sleeper_vacate(&bus->space_sleeper);
+        return r;
+}
+
+int bus_await_either(struct tachyon_bus *bus, uint64_t size, int64_t deadline) {
+        int r = bus_enter(bus);
+
+        if (r < 0)
+                return r;
+        r = sleeper_occupy(&bus->data_sleeper);
+        if (r == 0) {
+                r = either_occupied(bus, frame_length(size, FRAME_INLINE_SIZE), deadline);
+                sleeper_vacate(&bus->data_sleeper);
+        }
+        return bus_leave(bus, r);
+}
+
 TACHYON_API int tachyon_bus_fds(tachyon_bus *bus, int *data_fdp, int *room_fdp, int *death_fdp) {
         int dead = bus_dead(bus);
 

@@ -21,6 +21,8 @@ TACHYON_API int64_t tachyon_bus_send_records(tachyon_bus *bus, const void *recor
 
         if (!record_size)
                 return fail(EINVAL, "records of 0 bytes cannot be told apart");
+        if (bus->correlated)
+                return bus_explain_correlated();
         while (sent < count) {
                 /* Also says whether we may send at all, so before each return to a ring that was full. */
                 r = bus_await_room(bus, record_size, timeout_left(timeout_ns, deadline));

@@ -275,7 +275,7 @@ static inline int ring_peek(const struct ring_consumer *consumer, struct tachyon
         if (unlikely(flags & FRAME_CORRELATED))
                 memcpy(&message->correlation_id, frame->payload, sizeof(message->correlation_id));
         message->type_id = type_id;
-        message->flags = 0;
+        message->flags = (uint32_t)(flags & ~FRAME_VALID);
         *lengthp = length;
         return 0;
 }

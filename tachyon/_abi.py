@@ -32,6 +32,13 @@ MLOCK = 1 << 1
 HUGE_PAGES = 1 << 2
 TRUSTED = 1 << 3
 
+KIND_RPC = 2
+REPLY = 1 << 2
+FAILURE = 1 << 3
+RPC_UNKNOWN_TYPE = 0x7FFF0001
+RPC_EXCEPTION = 0x7FFF0002
+RPC_TOO_LARGE = 0x7FFF0003
+
 # Bytes that each message takes at least: a frame is a multiple of this.
 FRAME_ALIGNMENT = 64
 
@@ -153,7 +160,31 @@ class StatsStruct(Structure):
     ]
 
 
+class RpcCountersStruct(Structure):
+    """struct tachyon_rpc_counters."""
+
+    if TYPE_CHECKING:
+        struct_size: int
+        outstanding: int
+        stored: int
+        requests: int
+        replies: int
+        failures: int
+        dropped: int
+
+    _fields_ = [
+        ("struct_size", c_uint64),
+        ("outstanding", c_uint64),
+        ("stored", c_uint64),
+        ("requests", c_uint64),
+        ("replies", c_uint64),
+        ("failures", c_uint64),
+        ("dropped", c_uint64),
+    ]
+
+
 _bus_p = c_void_p
+_rpc_p = c_void_p
 _listener_p = c_void_p
 _handle_out = POINTER(c_void_p)
 _options_p = POINTER(OptionsStruct)
@@ -208,6 +239,46 @@ FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
     "tachyon_bus_disarm_space": (c_int, [_bus_p], KEEPS),
     "tachyon_bus_fds": (c_int, [_bus_p, POINTER(c_int), POINTER(c_int), POINTER(c_int)], KEEPS),
     "tachyon_thread_sigmask": (None, [c_void_p], KEEPS),
+    "tachyon_rpc_create": (c_int, [_handle_out, _bus_p], KEEPS),
+    "tachyon_rpc_bus": (c_void_p, [_rpc_p], KEEPS),
+    "tachyon_rpc_set_limit": (c_int, [_rpc_p, c_uint32], KEEPS),
+    "tachyon_rpc_call": (
+        c_int,
+        [_rpc_p, c_void_p, c_size_t, c_uint32, _message_p, c_int64],
+        KEEPS,
+    ),
+    "tachyon_rpc_submit": (
+        c_int,
+        [_rpc_p, c_void_p, c_size_t, c_uint32, POINTER(c_uint64), c_int64],
+        KEEPS,
+    ),
+    "tachyon_rpc_reserve": (c_int, [_rpc_p, _handle_out, c_size_t, c_int64], KEEPS),
+    "tachyon_rpc_commit": (c_int, [_rpc_p, c_size_t, c_uint32, POINTER(c_uint64)], KEEPS),
+    "tachyon_rpc_cancel": (c_int, [_rpc_p], KEEPS),
+    "tachyon_rpc_wait": (c_int, [_rpc_p, c_uint64, _message_p, c_int64], KEEPS),
+    "tachyon_rpc_poll": (c_int, [_rpc_p, _message_p, c_int64], KEEPS),
+    "tachyon_rpc_forget": (c_int, [_rpc_p, c_uint64], KEEPS),
+    "tachyon_rpc_release": (c_int, [_rpc_p, _message_p], KEEPS),
+    "tachyon_rpc_serve": (c_int, [_rpc_p, _message_p, c_int64], KEEPS),
+    "tachyon_rpc_reply": (
+        c_int,
+        [_rpc_p, c_uint64, c_void_p, c_size_t, c_uint32, c_int64],
+        KEEPS,
+    ),
+    "tachyon_rpc_reserve_reply": (
+        c_int,
+        [_rpc_p, c_uint64, _handle_out, c_size_t, c_int64],
+        KEEPS,
+    ),
+    "tachyon_rpc_commit_reply": (c_int, [_rpc_p, c_size_t, c_uint32], KEEPS),
+    "tachyon_rpc_fail": (
+        c_int,
+        [_rpc_p, c_uint64, c_uint32, c_char_p, c_size_t, c_int64],
+        KEEPS,
+    ),
+    "tachyon_rpc_stats": (c_int, [_rpc_p, POINTER(RpcCountersStruct)], KEEPS),
+    "tachyon_rpc_close": (None, [_rpc_p], KEEPS),
+    "tachyon_rpc_free": (None, [_rpc_p], KEEPS),
     "tachyon_bus_close": (None, [_bus_p], KEEPS),
     "tachyon_bus_free": (None, [_bus_p], KEEPS),
     "tachyon_bus_properties": (c_int, [_bus_p, POINTER(PropertiesStruct)], KEEPS),
@@ -215,4 +286,10 @@ FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
     "tachyon_bus_try_send": (c_int, [_bus_p, c_void_p, c_uint32, c_uint32], KEEPS),
     "tachyon_bus_recv_slot": (c_void_p, [_bus_p, c_void_p], KEEPS),
     "tachyon_bus_try_recv_object": (py_object, [_bus_p], KEEPS),
+    "tachyon_rpc_slot": (c_void_p, [_rpc_p, c_void_p], KEEPS),
+    "tachyon_rpc_try_call_object": (py_object, [_rpc_p, c_void_p, c_uint32, c_uint32], KEEPS),
+    "tachyon_rpc_try_wait_object": (py_object, [_rpc_p, c_uint64], KEEPS),
+    "tachyon_rpc_try_serve_object": (py_object, [_rpc_p, c_uint64], KEEPS),
+    "tachyon_rpc_try_reply": (c_int, [_rpc_p, c_uint64, c_void_p, c_uint32, c_uint32], KEEPS),
+    "tachyon_rpc_wait_room": (c_int, [_rpc_p, c_size_t, c_int64], YIELDS),
 }
