@@ -21,7 +21,7 @@ from tachyon._end import End
 from tachyon._errors import ClosedError, WaitTimeoutError
 from tachyon._library import function, quick_function
 from tachyon._message import Message
-from tachyon._sleeps import Pause, Sleeps
+from tachyon._sleeps import Sleeps
 from tachyon._wait import Countdown
 
 TYPE_CHECKING = False
@@ -42,8 +42,6 @@ _arm_space = function("tachyon_bus_arm_space")
 _disarm_space = function("tachyon_bus_disarm_space")
 _fds = function("tachyon_bus_fds")
 
-# A task that never has to sleep lets the others run after so long, seconds.
-TURN = 0.001
 # aaccept() looks at a listener that is readable for nothing at most this often, seconds.
 _ACCEPT_PAUSE = 0.01
 _FUTILE_WAKES = 4
@@ -52,10 +50,9 @@ _FUTILE_WAKES = 4
 class AsyncEnd(End):
     """The part of Bus that is for asyncio. See Bus, and docs/asyncio.md."""
 
-    __slots__ = ("_sleeps", "_turn_end")
+    __slots__ = ("_sleeps",)
 
     _sleeps: Sleeps
-    _turn_end: float  # on the clock of monotonic()
 
     if TYPE_CHECKING:
 
@@ -68,7 +65,6 @@ class AsyncEnd(End):
 
     def _ready(self, path: str) -> Self:
         self._sleeps = Sleeps()
-        self._turn_end = 0.0
         return super()._ready(path)
 
     # ---- making a bus ----
@@ -112,8 +108,8 @@ class AsyncEnd(End):
 
         Raises BusyError where another task is waiting, else as recv().
         """
-        if monotonic() >= self._turn_end:
-            await self._take_turns()
+        if monotonic() >= self._sleeps.turn_end:
+            await self._sleeps.take_turns()
         self._sleeps.check_free("receive from", self._path)
         while True:
             data = _try_recv(self._handle)
@@ -140,7 +136,7 @@ class AsyncEnd(End):
             raise self._failure(status, "receive from")
         if status == 0:
             data_fd, _, death_fd = self._descriptors()
-            await self._sleep("receive from", data_fd, death_fd)
+            await self._sleeps.until_readable("receive from", data_fd, death_fd)
 
     # ---- sending ----
 
@@ -151,8 +147,8 @@ class AsyncEnd(End):
         cancelled, nothing was sent. Raises BusyError where another task is waiting to send,
         else as send().
         """
-        if monotonic() >= self._turn_end:
-            await self._take_turns()
+        if monotonic() >= self._sleeps.turn_end:
+            await self._sleeps.take_turns()
         self._sleeps.check_free("send on", self._path)
         while True:
             try:
@@ -168,21 +164,11 @@ class AsyncEnd(End):
         try:
             if status == 0:
                 _, room_fd, death_fd = self._descriptors()
-                await self._sleep("send on", room_fd, death_fd)
+                await self._sleeps.until_readable("send on", room_fd, death_fd)
         finally:
             _disarm_space(self._handle)
 
     # ---- both ----
-
-    async def _take_turns(self) -> None:
-        try:
-            await Pause()
-        finally:  # or else, with very short time limits, there would be a pause in every call
-            self._turn_end = monotonic() + TURN
-
-    async def _sleep(self, purpose: str, *fds: int) -> None:
-        await self._sleeps.until_readable(purpose, *fds)
-        self._turn_end = monotonic() + TURN
 
     def _descriptors(self) -> tuple[int, int, int]:
         data_fd, room_fd, death_fd = c_int(), c_int(), c_int()
@@ -260,7 +246,8 @@ class AsyncListening:
     async def _aaccept(self, kind: type[SomeBus]) -> SomeBus:
         from asyncio import sleep
 
-        await Pause()
+        if monotonic() >= self._sleeps.turn_end:
+            await self._sleeps.take_turns()
         self._sleeps.check_free("accept on", self._path)
         futile_wakes = 0
         while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from time import monotonic
 
 from tachyon._errors import BusyError
 
@@ -16,6 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
     from collections.abc import Callable, Generator
+
+
+# A task that never has to sleep lets the others run after so long, seconds.
+TURN = 0.001
 
 
 class Pause:
@@ -84,12 +89,23 @@ class Sleep:
 
 
 class Sleeps:
-    """Who sleeps on a bus or listener: at most one task for each purpose."""
+    """Who sleeps on a bus or listener: at most one task for each purpose.
 
-    __slots__ = ("_sleeping",)
+    turn_end: when it is time to let the other tasks run, on the clock of monotonic().
+    """
+
+    __slots__ = ("_sleeping", "turn_end")
 
     def __init__(self) -> None:
         self._sleeping: dict[str, Sleep] = {}
+        self.turn_end = 0.0
+
+    async def take_turns(self) -> None:
+        """Let the other tasks run; to be called when turn_end is over."""
+        try:
+            await Pause()
+        finally:  # or else, with very short time limits, there would be a pause in every call
+            self.turn_end = monotonic() + TURN
 
     def check_free(self, purpose: str, path: str) -> None:
         """Raises BusyError where a task sleeps for this purpose already."""
@@ -105,6 +121,7 @@ class Sleeps:
         self._sleeping[purpose] = sleep
         try:
             await sleep.until_readable()
+            self.turn_end = monotonic() + TURN
         finally:
             # One that was cancelled may have a successor before it hears of it.
             if self._sleeping.get(purpose) is sleep:

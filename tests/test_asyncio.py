@@ -273,10 +273,8 @@ async def cancel_at_random(bus: tachyon.Bus, dice: random.Random) -> tachyon.Mes
         await asyncio.sleep(0)
     if dice.random() < 0.5:
         task.cancel()
-    try:
-        return await task
-    except asyncio.CancelledError:
-        return None
+    await asyncio.wait([task])
+    return None if task.cancelled() else task.result()
 
 
 async def wait_at_most(bus: tachyon.Bus, dice: random.Random) -> tachyon.Message | None:
