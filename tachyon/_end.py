@@ -88,7 +88,7 @@ class End:
         self._message = _OneMessage()
         self._words = memoryview(self._message).cast("B").cast("Q")
         # Types of views that start anywhere in a ring: they end within its second mapping.
-        self._recv_window = c_ubyte * self._properties.max_recv_size
+        self._recv_window = c_ubyte * self._properties.recv_capacity
         self._send_window = c_ubyte * self._properties.max_send_size
         close_at_exit(self)
         return self
