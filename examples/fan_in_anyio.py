@@ -1,5 +1,4 @@
-"""The same under trio or asyncio by way of anyio: a bus is a descriptor to sleep on."""
-
+# examples/fan_in_anyio.py
 import sys
 from collections.abc import AsyncIterator
 
@@ -10,7 +9,6 @@ import tachyon
 
 
 async def messages(bus: tachyon.Bus) -> AsyncIterator[tachyon.Message]:
-    """Messages until the peer closes. Cancelled, it loses none."""
     while True:
         try:
             yield bus.recv(timeout=0)
@@ -31,21 +29,19 @@ async def accept(listener: tachyon.Listener) -> tachyon.Bus:
             pass  # an introduction has several steps
 
 
-async def consume(bus: tachyon.Bus) -> None:
-    count = 0
+async def consume(bus: tachyon.Bus, counts: dict[int, int]) -> None:
     with bus:
-        async for _ in messages(bus):
-            count += 1
-    print(f"{count} messages")
+        async for message in messages(bus):
+            counts[message.type_id] += 1
 
 
-async def main(path: str, producers: int) -> None:
+async def main() -> None:
+    counts = dict.fromkeys(range(1, 6), 0)
     async with anyio.create_task_group() as tasks:
-        with tachyon.Listener(path) as listener:
-            for _ in range(producers):
-                tasks.start_soon(consume, await accept(listener))
+        with tachyon.Listener("/tmp/fan-in-anyio") as listener:
+            for _ in counts:
+                tasks.start_soon(consume, await accept(listener), counts)
+    print(counts)
 
 
-if __name__ == "__main__":
-    # fan_in_anyio.py PATH PRODUCERS [trio | asyncio]
-    anyio.run(main, sys.argv[1], int(sys.argv[2]), backend=(sys.argv[3:] or ["trio"])[0])
+anyio.run(main, backend=sys.argv[1])  # "trio" or "asyncio"
