@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from transfer import processes
@@ -90,7 +91,7 @@ def test_a_blocked_process_does_nothing_at_all_for_10_seconds(folder: Path) -> N
             waiter.wait_ready()
         # Filling a ring, and falling asleep, take a moment.
         for waiter in waiters.values():
-            processes.until(lambda waiter=waiter: is_settled(waiter))
+            processes.until(partial(is_settled, waiter))
 
         pids = [waiter.pid for waiter in waiters.values()]
         report = folder / "strace"

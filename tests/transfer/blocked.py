@@ -90,7 +90,7 @@ def main() -> None:
     try:
         program.block()
     except tachyon.TachyonError as error:
-        end = error.errno
+        end = error.errno or 0
     returned_ns = time.monotonic_ns()
     if program.action == "send":  # what came meanwhile is still ours
         try:

@@ -14,7 +14,7 @@ import random
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -97,7 +97,7 @@ class Flow:
         self.bytes += len(data)
         self.count += 1
 
-    def stretches(self, apis: dict[str, Callable[[int, int], None]]) -> Iterator[None]:
+    def stretches(self, apis: Mapping[str, Callable[[int, int], None]]) -> Iterator[None]:
         """Run an API for a stretch of messages, then the next one; yields after each.
 
         Mixed: the throttle is on and off in stretches, so that the ring goes from full to
@@ -290,7 +290,7 @@ def main() -> int:
         try:
             flow.run()
         except (tachyon.ClosedError, tachyon.PeerDeadError) as error:
-            end = error.errno
+            end = error.errno or 0
         except (Wrong, tachyon.TachyonError) as error:
             print(f"peer.py: message {flow.count}: {error!r}", file=sys.stderr)
             return 1
