@@ -78,22 +78,28 @@ static void test_killed_while_we_block(void) {
         noticed_in_time(block_in_wait_space);
 }
 
-static void send_some_and_die(tachyon_bus *bus) {
+static atomic_bool *all_sent;
+
+static void send_some_and_wait_for_death(tachyon_bus *bus) {
         void *data;
 
         for (uint64_t i = 0; i < 20; i++)
                 send_pattern(bus, i * 5, i);
         CHECK_EQ(tachyon_bus_reserve(bus, &data, 100, 0), 0);
         fill(data, 100, 99); /* never committed, never seen */
-        kill(getpid(), SIGKILL);
+        atomic_store(all_sent, true);
+        peer_waits(bus);
 }
 
 static void test_killed_peers_messages_come_first(void) {
         tachyon_message message;
         tachyon_bus *bus;
-        pid_t pid = peer_of_capacity(&bus, send_some_and_die, PAGE);
+        pid_t pid;
 
-        CHECK(WIFSIGNALED(wait_status(pid)));
+        all_sent = shared_page();
+        pid = peer_of_capacity(&bus, send_some_and_wait_for_death, PAGE);
+        UNTIL(atomic_load(all_sent));
+        kill_and_wait(pid);
         for (uint64_t i = 0; i < 20; i++)
                 expect(bus, i * 5, i);
         CHECK_EQ(tachyon_bus_recv(bus, &message, -1), -TACHYON_EPEERDEAD);
