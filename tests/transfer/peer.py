@@ -15,6 +15,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -144,7 +145,11 @@ class Producer(Flow):
             self.sent(data)
 
     def bytes_like(self, most: int, work_ns: int) -> None:
-        kinds = (bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8))
+        kinds: tuple[Callable[[bytes], Any], ...] = (
+            bytearray,
+            memoryview,
+            lambda data: np.frombuffer(data, np.uint8),
+        )
         for number, rule in enumerate(self.next_rules(most)):
             work(work_ns)
             data = self.payload(rule)
