@@ -78,7 +78,5 @@ def test_c(name: str, record_property: Any) -> None:
     if run.returncode == 77:  # meson's, and automake's, exit code for it
         pytest.skip(run.stdout.strip() or "the machine cannot run it")
     assert run.returncode == 0, run.stdout
-    # Each program prints a line for each of its cases; conftest.py adds them up.
-    cases = len(re.findall(r"^ok\b", run.stdout, re.MULTILINE))
-    assert cases, run.stdout
-    record_property("cases", cases)
+    # A line for each of its cases, or it is a single one; conftest.py adds them up.
+    record_property("cases", len(re.findall(r"^ok\b", run.stdout, re.MULTILINE)) or 1)
