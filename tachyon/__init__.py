@@ -18,6 +18,7 @@ from tachyon._errors import (
     ProtocolError,
     RecordMismatchError,
     RefusedError,
+    RpcError,
     TachyonError,
     WaitTimeoutError,
 )
@@ -31,6 +32,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tachyon._facts import Properties as Properties
     from tachyon._facts import Stats as Stats
+    from tachyon._rpc import PendingCall as PendingCall
+    from tachyon._rpc import Request as Request
+    from tachyon._rpc import RpcBus as RpcBus
+    from tachyon._rpc import RpcListener as RpcListener
+    from tachyon._rpc_server import Dispatcher as Dispatcher
+    from tachyon._rpc_server import RpcServer as RpcServer
+    from tachyon._rpc_server import rpc as rpc
 
 __version__ = "0.1.0"
 
@@ -42,6 +50,7 @@ __all__ = [
     "Bus",
     "BusyError",
     "ClosedError",
+    "Dispatcher",
     "ForkError",
     "Lease",
     "LeaseError",
@@ -51,10 +60,16 @@ __all__ = [
     "OptionError",
     "PathError",
     "PeerDeadError",
+    "PendingCall",
     "Properties",
     "ProtocolError",
     "RecordMismatchError",
     "RefusedError",
+    "Request",
+    "RpcBus",
+    "RpcError",
+    "RpcListener",
+    "RpcServer",
     "Slot",
     "Stats",
     "TachyonError",
@@ -64,6 +79,7 @@ __all__ = [
     "make_type_id",
     "msg_type",
     "route_id",
+    "rpc",
     "wait",
 ]
 
@@ -74,4 +90,12 @@ def __getattr__(name: str) -> object:
         from tachyon import _facts
 
         return getattr(_facts, name)
+    if name in ("PendingCall", "Request", "RpcBus", "RpcListener"):
+        from tachyon import _rpc
+
+        return getattr(_rpc, name)
+    if name in ("Dispatcher", "RpcServer", "rpc"):
+        from tachyon import _rpc_server
+
+        return getattr(_rpc_server, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

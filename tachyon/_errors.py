@@ -12,6 +12,7 @@ TachyonError (OSError)      everything below; .errno is the C library's error nu
 ├── ArrayFormatError        a message is not an array that describes itself (also ValueError)
 ├── LeaseError              received messages that were not released fill the ring
 ├── BusyError               another thread is at it, or a zero-copy slot is still open
+├── RpcError                the server failed the call: .type, .message, .traceback, .code
 ├── ForkError               the bus or listener was made before a fork, by the parent
 ├── AccessError             permissions or limits forbid it (also PermissionError)
 ├── OptionError             an option that cannot be (also ValueError)
@@ -79,6 +80,19 @@ class BusyError(TachyonError):
 
 class ForkError(TachyonError):
     """The object was made by the parent before a fork; the child must open its own."""
+
+
+class RpcError(TachyonError):
+    """The server answered that the call failed.
+
+    type: what kind of error, such as the name of the exception there. message: its text.
+    traceback: that of the server, where it gives it away, else None. code: the number.
+    """
+
+    type: str = ""
+    message: str = ""
+    traceback: str | None = None
+    code: int = 0
 
 
 class AccessError(TachyonError, PermissionError):

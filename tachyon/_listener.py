@@ -63,6 +63,8 @@ class Listener(AsyncListening):
 
     __slots__ = ("__weakref__", "_closed", "_handle", "_path")
 
+    _KIND = 0  # of the buses: the default
+
     def __init__(
         self,
         path: Path,
@@ -75,6 +77,7 @@ class Listener(AsyncListening):
         self._sleeps = Sleeps()
         raw_path, self._path = encode_path(path)
         struct = make_options(capacity=capacity, **options)
+        struct.kind = self._KIND
         status = _create(byref(self._handle), raw_path, struct)
         if status:
             raise failure(status, "listen on", self._path)

@@ -1,0 +1,631 @@
+"""RpcBus: request and reply over a bus. A call is ONE call into C where the reply is quick.
+
+As everywhere in this package, whatever touches the rings and the table of calls keeps the
+interpreter lock, and only waiting gives it up.
+"""
+
+from __future__ import annotations
+
+import errno
+from ctypes import ArgumentError, byref, c_int, c_uint64, c_void_p, sizeof
+
+from tachyon._abi import (
+    FAILURE,
+    KIND_RPC,
+    RPC_EXCEPTION,
+    RPC_TOO_LARGE,
+    RPC_UNKNOWN_TYPE,
+    RpcCountersStruct,
+)
+from tachyon._buffer import PinnedBuffer, pin, unpin
+from tachyon._end import _MAKE_BYTES, End
+from tachyon._errors import MessageTooLargeError, RpcError, WaitTimeoutError
+from tachyon._lease import Lease
+from tachyon._library import failure, function, quick_function
+from tachyon._listener import Listener
+from tachyon._message import checked_type_id
+from tachyon._options import encode_path, make_connect_options
+from tachyon._sleeps import Sleeps
+from tachyon._wait import Countdown, call_blocking
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from typing_extensions import Buffer, Self, Unpack
+
+    from tachyon._bus import Path
+    from tachyon._options import ConnectOptions, ListenOptions
+    from tachyon._rpc_aio import Pump
+    from tachyon._rpc_server import Dispatcher
+
+_try_call = quick_function("tachyon_rpc_try_call_object")
+_try_wait = quick_function("tachyon_rpc_try_wait_object")
+_try_serve = quick_function("tachyon_rpc_try_serve_object")
+_try_reply = quick_function("tachyon_rpc_try_reply")
+_create = function("tachyon_rpc_create")
+_set_limit = function("tachyon_rpc_set_limit")
+_submit = function("tachyon_rpc_submit")
+_wait = function("tachyon_rpc_wait")
+_forget = function("tachyon_rpc_forget")
+_release = function("tachyon_rpc_release")
+_serve = function("tachyon_rpc_serve")
+_reply = function("tachyon_rpc_reply")
+_fail = function("tachyon_rpc_fail")
+_slot = function("tachyon_rpc_slot")
+_stats = function("tachyon_rpc_stats")
+_rpc_free = function("tachyon_rpc_free")
+_wait_room = function("tachyon_rpc_wait_room")
+_connect = function("tachyon_bus_connect")
+_wait_data = function("tachyon_bus_wait_data")
+_wait_space = function("tachyon_bus_wait_space")
+_fds = function("tachyon_bus_fds")
+
+_EREMOTEIO = getattr(errno, "EREMOTEIO", 121)
+_ON_HEAP = 1  # the bit of a lease that says that the reply is not in the ring
+# What serve() copies, and larger requests are looked at in the ring by the dispatcher.
+LARGEST_COPY = 4096
+_ANY_SIZE = c_uint64(2**64 - 1)
+
+_TYPES = {RPC_UNKNOWN_TYPE, RPC_EXCEPTION, RPC_TOO_LARGE}
+
+
+def room_of(size: int) -> int:
+    """Bytes of an uncorrelated message that takes as much room as this correlated one."""
+    return 49 if 40 < size <= 48 else size
+
+
+def remote_error(text: bytes, code: int, what: str) -> RpcError:
+    """The exception for a failed reply; its bytes are whatever the server wrote."""
+    words, has_traceback, traceback = text.decode("utf-8", "replace").partition("\0")
+    kind, message = "", words
+    if code in _TYPES:
+        kind, _, message = words.partition(": ")
+    kind = kind or f"error {code}"
+    error = RpcError(_EREMOTEIO, f"{what}: the server failed it: {kind}: {message}")
+    error.type, error.message, error.code = kind, message, code
+    error.traceback = traceback if has_traceback else None
+    return error
+
+
+class PendingCall:
+    """A call whose reply may still be on its way; from RpcBus.submit().
+
+    id: the correlation id. A call whose last reference dies is given up.
+    """
+
+    __slots__ = ("_bus", "_outcome", "id")
+
+    id: int
+
+    def __init__(self, bus: RpcBus, call_id: int) -> None:
+        self._bus = bus
+        self.id = call_id
+        self._outcome: bytes | RpcError | None = None
+
+    def wait(self, timeout: float | None = None) -> bytes:
+        """Wait for the reply, and return its bytes; again and again, if you like.
+
+        Raises RpcError, WaitTimeoutError (wait again, or cancel), and what call() does.
+        """
+        if self._outcome is None:
+            if not self.id:
+                raise ValueError("this call was given up")
+            try:
+                self._outcome = self._bus._wait_for(self.id, Countdown(timeout))
+            except RpcError as error:
+                self._outcome = error
+            self.id = 0
+        if isinstance(self._outcome, RpcError):
+            raise self._outcome
+        return self._outcome
+
+    result = wait
+
+    def done(self) -> bool:
+        """Whether wait() would return or raise an RpcError at once."""
+        try:
+            self.wait(0)
+        except WaitTimeoutError:
+            return False
+        except RpcError:
+            pass
+        return True
+
+    def cancel(self) -> None:
+        """Give the call up: its slot is free, a late reply is dropped and counted."""
+        call_id, self.id = self.id, 0
+        if call_id:
+            self._bus._forget(call_id)
+
+    def __del__(self) -> None:
+        self.cancel()
+
+
+class Request:
+    """A call to be answered; from RpcBus.serve(). A context manager, which releases it.
+
+    data: bytes, or a memoryview of the ring from serve_zero_copy(). msg_type: which
+    procedure. id: what the reply is matched by.
+    """
+
+    __slots__ = ("_bus", "_lease", "data", "id", "msg_type")
+
+    data: bytes | memoryview
+
+    def __init__(
+        self,
+        bus: RpcBus,
+        data: bytes | memoryview,
+        msg_type: int,
+        call_id: int,
+        lease: Lease | None = None,
+    ) -> None:
+        self._bus = bus
+        self.data = data
+        self.msg_type = msg_type
+        self.id = call_id
+        self._lease = lease
+
+    def reply(self, data: Buffer = b"", type_id: int = 0, timeout: float | None = None) -> None:
+        """Answer; see RpcBus.reply()."""
+        self._bus.reply(self.id, data, type_id, timeout)
+
+    def fail(self, text: str, code: int = 1, timeout: float | None = None) -> None:
+        """Tell the caller that it failed; see RpcBus.fail()."""
+        self._bus.fail(self.id, text, code, timeout)
+
+    def release(self) -> None:
+        """Give the place in the ring back, where there is one. May be called again."""
+        if self._lease is not None:
+            self._lease.release()
+
+    def __enter__(self) -> Request:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class ReplyCopy(Lease):
+    """A reply that came while another was waited for: a lease on bytes that are ours."""
+
+    __slots__ = ()
+
+    def __init__(self, data: bytes, type_id: int) -> None:
+        self.data = memoryview(data)
+        self.size = len(data)
+        self.type_id = type_id
+
+
+class RpcListener(Listener):
+    """A Listener whose buses serve calls: RpcBus. The same arguments and errors."""
+
+    __slots__ = ()
+
+    _KIND = KIND_RPC
+
+    def accept(self, timeout: float | None = None) -> RpcBus:  # type: ignore[override]
+        """Wait for a caller to connect; as Listener.accept()."""
+        return self._accept(RpcBus, Countdown(timeout))  # type: ignore[type-var]
+
+    def __iter__(self) -> Iterator[RpcBus]:  # type: ignore[override]
+        """Buses as by accept(), until the listener is closed."""
+        from tachyon._errors import ClosedError
+
+        while True:
+            try:
+                yield self.accept()
+            except ClosedError:
+                return
+
+
+class RpcBus(End):
+    """One end of a connection for request and reply: connect() calls, listen() serves.
+
+    A call has a payload and a msg_type, which says what procedure it is for: 0 to 2**32 - 1.
+    Many calls may be outstanding (submit), replies may come in any order. Calls both ways are
+    two buses. One thread at a time calls; at the serving end, one at a time serves, and any
+    may reply. Timeouts, `with` and the end are as those of Bus: PeerDeadError and ClosedError
+    say that no reply will come.
+    """
+
+    __slots__ = ("_early", "_pump", "_replied", "_rpc", "_sleeps")
+
+    _early: dict[int, bytes | RpcError]  # replies that the pump took for those of submit()
+    _pump: Pump | None
+    _rpc: c_void_p
+    _sleeps: Sleeps
+
+    # ---- making one ----
+
+    @classmethod
+    def _empty(cls) -> Self:
+        bus = super()._empty()
+        bus._rpc = c_void_p()
+        bus._sleeps = Sleeps()
+        bus._early = {}
+        bus._pump = None
+        return bus
+
+    def _ready(self, path: str) -> Self:
+        super()._ready(path)
+        self._check(_create(byref(self._rpc), self._handle), "call over")
+        # [0] errno, [1] type_id, [2] size, [3] correlation id, [4] flags.
+        slot = (c_uint64 * 5).from_address(_slot(self._rpc, _MAKE_BYTES))
+        self._replied = memoryview(slot).cast("B").cast("Q")
+        return self
+
+    def __del__(self) -> None:
+        rpc = getattr(self, "_rpc", None)
+        if rpc:
+            _rpc_free(rpc)
+        else:
+            super().__del__()
+
+    @classmethod
+    def listen(
+        cls,
+        path: Path,
+        capacity: int | None = None,
+        *,
+        timeout: float | None = None,
+        **options: Unpack[ListenOptions],
+    ) -> Self:
+        """Wait on a path for one caller, and return the serving end. As Bus.listen()."""
+        countdown = Countdown(timeout)
+        with RpcListener(path, capacity, **options) as listener:
+            return listener._accept(cls, countdown)  # type: ignore[type-var]
+
+    @classmethod
+    def connect(
+        cls,
+        path: Path,
+        *,
+        timeout: float | None = 10.0,
+        max_outstanding: int = 65536,
+        **options: Unpack[ConnectOptions],
+    ) -> Self:
+        """Connect to the server on a path, and return the calling end. As Bus.connect().
+
+        max_outstanding: the most calls that may wait for a reply, up to 2**20.
+        """
+        raw_path, shown_path = encode_path(path)
+        struct = make_connect_options(**options)
+        struct.kind = KIND_RPC
+        countdown = Countdown(timeout)
+        bus = cls._empty()
+        status = call_blocking(_connect, countdown, byref(bus._handle), raw_path, struct)
+        if status in (-errno.EAGAIN, -errno.ETIMEDOUT):
+            raise WaitTimeoutError(
+                -status, f"no listener on {shown_path!r} accepted {countdown}; is one running?"
+            )
+        if status:
+            raise failure(status, "connect to", shown_path)
+        bus._ready(shown_path)
+        bus._check(_set_limit(bus._rpc, max_outstanding), "limit the calls on")
+        return bus
+
+    # ---- calling ----
+
+    def call(self, payload: Buffer, msg_type: int = 0, timeout: float | None = None) -> bytes:
+        """Call, wait for the reply, and return its bytes, which are a copy.
+
+        payload: bytes, or any C-contiguous bytes-like object. timeout: seconds, for sending
+        and waiting together; what has timed out is given up.
+
+        Raises RpcError (the server failed it), WaitTimeoutError, PeerDeadError, ClosedError,
+        MessageTooLargeError, BusyError (too many are outstanding, or another thread waits),
+        ProtocolError, ForkError; TypeError, ValueError, BufferError for the arguments.
+        """
+        if type(payload) is bytes:
+            size = len(payload)
+            try:
+                if not (size | msg_type) >> 32:
+                    reply: bytes = _try_call(self._rpc, payload, size, msg_type)
+                    error, type_id, _, call_id, flags = self._replied.tolist()
+                    if not error:
+                        if flags & FAILURE:
+                            raise remote_error(reply, type_id, f"call on {self._path!r}")
+                        return reply
+                    if error != errno.EAGAIN:
+                        if call_id:
+                            self._forget(call_id)
+                        raise self._failed_to_send(-error, size, Countdown(None))
+                    if call_id:
+                        return self._finish(call_id, Countdown(timeout))
+            except (TypeError, ArgumentError):
+                pass  # a msg_type that only operator.index() understands
+        countdown = Countdown(timeout)
+        return self._finish(self._submit(payload, checked_type_id(msg_type), countdown), countdown)
+
+    def call_zero_copy(
+        self, payload: Buffer, msg_type: int = 0, timeout: float | None = None
+    ) -> Lease:
+        """Call, and return the reply as a Lease on its place in the ring: release it soon.
+
+        Raises what call() does; LeaseError where leases leave the server no room.
+        """
+        countdown = Countdown(timeout)
+        call_id = self._submit(payload, checked_type_id(msg_type), countdown)
+        try:
+            while (status := _wait(self._rpc, call_id, self._message, 0)) < 0:
+                self._await_reply(-status, countdown)
+        except BaseException:
+            self._forget(call_id)
+            raise
+        return self._lease_reply(status, self._words.tolist())
+
+    def _lease_reply(self, failed: int, words: list[int]) -> Lease:
+        type_id = words[4] & 0xFFFFFFFF
+        if not failed and not words[2] & _ON_HEAP:
+            return Lease(self._handle, self._recv_window, bool(self._properties.trusted), words)
+        from ctypes import string_at
+
+        data = string_at(words[0], words[1])
+        _release(self._rpc, self._message)
+        if failed:
+            raise remote_error(data, type_id, f"call on {self._path!r}")
+        return ReplyCopy(data, type_id)
+
+    def submit(
+        self, payload: Buffer, msg_type: int = 0, timeout: float | None = None
+    ) -> PendingCall:
+        """Call, and do not wait for the reply: PendingCall.wait() does.
+
+        timeout: how long to wait for room in the ring. Raises what call() does, but RpcError.
+        """
+        call_id = self._submit(payload, checked_type_id(msg_type), Countdown(timeout))
+        return PendingCall(self, call_id)
+
+    def wait(self, call: PendingCall, timeout: float | None = None) -> bytes:
+        """call.wait(timeout)."""
+        return call.wait(timeout)
+
+    def call_array(self, array: Any, msg_type: int = 0, timeout: float | None = None) -> Any:
+        """Call with an array, and return the NumPy array of the reply, which is a copy.
+
+        Raises what call() does; ArrayFormatError (the reply is no array), ImportError.
+        """
+        from tachyon._array import array_in
+        from tachyon._rpc_server import encode_array
+
+        return array_in(self.call(encode_array(array), msg_type, timeout))
+
+    def _submit(self, payload: Buffer, msg_type: int, countdown: Countdown) -> int:
+        buffer, call_id = PinnedBuffer(), c_uint64()
+        try:
+            pin(payload, buffer)
+            while status := _submit(
+                self._rpc, buffer.address, buffer.size, msg_type, byref(call_id), 0
+            ):
+                if status == -errno.EAGAIN and countdown.timeout != 0:
+                    status = call_blocking(_wait_room, countdown, self._rpc, buffer.size)
+                    if not status and countdown.left_ns() != 0:
+                        continue
+                    status = status or -errno.ETIMEDOUT
+                raise self._failed_to_send(status, buffer.size, countdown)
+            return call_id.value
+        finally:
+            unpin(buffer)
+
+    def _failed_to_send(self, status: int, size: int, countdown: Countdown) -> Exception:
+        if status in (-errno.EAGAIN, -errno.ETIMEDOUT):
+            return WaitTimeoutError(
+                -status, f"the ring of {self._path!r} is full: no room for {size} bytes {countdown}"
+            )
+        if status == -errno.EMSGSIZE:
+            return MessageTooLargeError(
+                -status,
+                f"{size} bytes are too much for {self._path!r}: its ring of {self.capacity} "
+                f"bytes carries at most {self.max_message_size}",
+            )
+        return self._failure(status, "call on")
+
+    def _finish(self, call_id: int, countdown: Countdown) -> bytes:
+        """Wait; whatever strikes, the call is over."""
+        try:
+            return self._wait_for(call_id, countdown)
+        except BaseException:
+            self._forget(call_id)
+            raise
+
+    def _wait_for(self, call_id: int, countdown: Countdown) -> bytes:
+        number = c_uint64(call_id)
+        while True:
+            early = self._early.pop(call_id, None) if self._early else None
+            if early is not None:
+                if isinstance(early, RpcError):
+                    raise early
+                return early
+            reply: bytes = _try_wait(self._rpc, number)
+            error, type_id, _, _, flags = self._replied.tolist()
+            if not error:
+                if flags & FAILURE:
+                    raise remote_error(reply, type_id, f"call on {self._path!r}")
+                return reply
+            self._await_reply(error, countdown)
+
+    def _await_reply(self, error: int, countdown: Countdown) -> None:
+        """After a look that found no reply: return when another one is worth it, or raise."""
+        if error == errno.EAGAIN and countdown.left_ns() != 0:
+            error = -call_blocking(_wait_data, countdown, self._handle)
+            if not error:
+                return
+        if error in (errno.EAGAIN, errno.ETIMEDOUT):
+            raise WaitTimeoutError(error, f"no reply on {self._path!r} {countdown}")
+        raise self._failure(-error, "wait for a reply on")
+
+    def _forget(self, call_id: int) -> None:
+        self._early.pop(call_id, None)
+        _forget(self._rpc, call_id)
+
+    # ---- serving ----
+
+    def serve(self, timeout: float | None = None) -> Request:
+        """Wait for a request; its data is a copy. Reply to it, in any order, by any thread.
+
+        Raises WaitTimeoutError, ClosedError (the caller closed), PeerDeadError, BusyError,
+        ProtocolError, ForkError.
+        """
+        data = _try_serve(self._rpc, _ANY_SIZE)
+        error, type_id, _, call_id, _ = self._replied.tolist()
+        if error:
+            countdown = Countdown(timeout)
+            while error:
+                self._await_request(error, countdown)
+                data = _try_serve(self._rpc, _ANY_SIZE)
+                error, type_id, _, call_id, _ = self._replied.tolist()
+        return Request(self, data, type_id, call_id)
+
+    def serve_zero_copy(self, timeout: float | None = None) -> Request:
+        """Wait for a request, whose data is a memoryview of the ring: `with` releases it.
+
+        Raises what serve() does; LeaseError where leases leave the caller no room.
+        """
+        countdown = Countdown(timeout)
+        while status := _serve(self._rpc, self._message, 0):
+            self._await_request(-status, countdown)
+        words = self._words.tolist()
+        lease = Lease(self._handle, self._recv_window, bool(self._properties.trusted), words)
+        return Request(self, lease.data, lease.type_id, words[3], lease)
+
+    def _await_request(self, error: int, countdown: Countdown) -> None:
+        if error == errno.EAGAIN and countdown.left_ns() != 0:
+            error = -call_blocking(_wait_data, countdown, self._handle)
+            if not error:
+                return
+        if error in (errno.EAGAIN, errno.ETIMEDOUT):
+            raise WaitTimeoutError(error, f"no request on {self._path!r} {countdown}")
+        raise self._failure(-error, "serve on")
+
+    def try_request(self) -> Request | None:
+        """A request that is there already, or None. A large one is not copied: release it."""
+        data = _try_serve(self._rpc, c_uint64(LARGEST_COPY))
+        error, type_id, _, call_id, _ = self._replied.tolist()
+        if not error:
+            return Request(self, data, type_id, call_id)
+        if error == errno.EMSGSIZE:
+            return self.serve_zero_copy(0)
+        if error == errno.EAGAIN:
+            return None
+        raise self._failure(-error, "serve on")
+
+    def reply(
+        self,
+        call: Request | int,
+        data: Buffer = b"",
+        type_id: int = 0,
+        timeout: float | None = None,
+    ) -> None:
+        """Answer a request, or its id. timeout: how long to wait for room.
+
+        Raises MessageTooLargeError (the call can still be failed), WaitTimeoutError,
+        ClosedError, PeerDeadError, BusyError, ProtocolError, ForkError.
+        """
+        call_id = call if isinstance(call, int) else call.id
+        if type(data) is bytes and not (len(data) | type_id) >> 32:
+            number = c_uint64(call_id)
+            if not _try_reply(self._rpc, number, data, len(data), type_id):
+                return
+        countdown = Countdown(timeout)
+        buffer = PinnedBuffer()
+        try:
+            pin(data, buffer)
+            while status := _reply(
+                self._rpc, call_id, buffer.address, buffer.size, checked_type_id(type_id), 0
+            ):
+                self._await_room(status, buffer.size, countdown)
+        finally:
+            unpin(buffer)
+
+    def fail(
+        self,
+        call: Request | int,
+        text: str,
+        code: int = 1,
+        timeout: float | None = None,
+    ) -> None:
+        """Tell the caller that its call failed: it gets an RpcError. Raises what reply() does."""
+        call_id = call if isinstance(call, int) else call.id
+        data = text.encode("utf-8", "replace")
+        countdown = Countdown(timeout)
+        while status := _fail(self._rpc, call_id, checked_type_id(code), data, len(data), 0):
+            self._await_room(status, min(len(data), self.max_message_size), countdown)
+
+    def _await_room(self, status: int, size: int, countdown: Countdown) -> None:
+        if status == -errno.EAGAIN and countdown.timeout != 0:
+            status = call_blocking(_wait_space, countdown, self._handle, room_of(size))
+            if not status:
+                return
+        raise self._failed_to_send(status, size, countdown)
+
+    def serve_forever(self, dispatcher: Dispatcher) -> None:
+        """dispatcher.serve_forever(bus)."""
+        dispatcher.serve_forever(self)
+
+    # ---- asyncio ----
+
+    @classmethod
+    async def aconnect(
+        cls, path: Path, *, timeout: float | None = 10.0, **options: Unpack[ConnectOptions]
+    ) -> Self:
+        """connect(), for asyncio; the introduction runs in the default executor."""
+        from tachyon._aio_connect import Connecting
+
+        connecting = Connecting(cls, path, options)  # type: ignore[arg-type]
+        return await connecting.run(Countdown(timeout))  # type: ignore[return-value]
+
+    @classmethod
+    async def alisten(
+        cls, path: Path, capacity: int | None = None, **options: Unpack[ListenOptions]
+    ) -> Self:
+        """listen(), for asyncio."""
+        with RpcListener(path, capacity, **options) as listener:
+            return await listener._aaccept(cls)  # type: ignore[type-var]
+
+    async def acall(self, payload: Buffer, msg_type: int = 0) -> bytes:
+        """call(), for asyncio: as many tasks as you like may call over one bus.
+
+        For a time limit, use asyncio.timeout() or wait_for(): a cancelled call is given up.
+        Raises what call() does.
+        """
+        from tachyon._rpc_aio import acall
+
+        return await acall(self, payload, msg_type)
+
+    async def aserve_forever(self, dispatcher: Dispatcher) -> None:
+        """Serve until the caller closes or this bus is closed; handlers may be coroutines."""
+        from tachyon._rpc_aio import aserve_forever
+
+        await aserve_forever(self, dispatcher)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- the end, and facts ----
+
+    def close(self) -> None:
+        """End the bus in good order; outstanding calls raise ClosedError. As Bus.close()."""
+        self._closed = True
+        self._sleeps.end(super().close)
+
+    def rpc_stats(self) -> dict[str, int]:
+        """Counters: outstanding, stored, requests, replies, failures, dropped."""
+        struct = RpcCountersStruct()
+        struct.struct_size = sizeof(RpcCountersStruct)
+        self._check(_stats(self._rpc, struct), "read the counters of")
+        return {name: getattr(struct, name) for name, _ in struct._fields_[1:]}  # type: ignore[misc]
+
+    def descriptors(self) -> tuple[int, int, int]:
+        """For event loops: data, room and death descriptor; the last may be -1."""
+        data_fd, room_fd, death_fd = c_int(), c_int(), c_int()
+        self._check(_fds(self._handle, byref(data_fd), byref(room_fd), byref(death_fd)), "watch")
+        return data_fd.value, room_fd.value, death_fd.value
+
+    def __repr__(self) -> str:
+        return f"<RpcBus {self._path!r} {'closed' if self._closed else 'open'}>"
