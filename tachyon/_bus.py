@@ -204,7 +204,7 @@ class Bus(Vectors, AsyncEnd):
         """
         data = _try_recv(self._handle)
         slot = self._slot
-        if slot[0]:
+        if not data and slot[0]:  # empty where there is none; and looking is quicker than slot[0]
             data = self._recv_slow(Countdown(timeout))
         return Message(data, slot[1])
 
@@ -222,7 +222,7 @@ class Bus(Vectors, AsyncEnd):
         handle, slot, try_recv = self._handle, self._slot, _try_recv
         while True:
             data = try_recv(handle)
-            if slot[0]:
+            if not data and slot[0]:
                 try:
                     data = self._recv_slow(Countdown(None))
                 except ClosedError:
