@@ -100,8 +100,10 @@ static void test_killed_peers_messages_come_first(void) {
         pid = peer_of_capacity(&bus, send_some_and_wait_for_death, PAGE);
         UNTIL(atomic_load(all_sent));
         kill_and_wait(pid);
-        for (uint64_t i = 0; i < 20; i++)
+        for (uint64_t i = 0; i < 20; i++) {
+                CHECK_EQ(tachyon_bus_wait_data(bus, -1), 0);
                 expect(bus, i * 5, i);
+        }
         CHECK_EQ(tachyon_bus_recv(bus, &message, -1), -TACHYON_EPEERDEAD);
         CHECK_DETAIL("died");
         CHECK_EQ(tachyon_bus_recv(bus, &message, 0), -TACHYON_EPEERDEAD);
@@ -178,9 +180,12 @@ static void test_closed_peers_messages_come_first(void) {
         pid_t pid = peer_of_capacity(&bus, send_some_and_close, PAGE);
 
         JOIN(pid);
-        for (uint64_t i = 0; i < 20; i++)
+        for (uint64_t i = 0; i < 20; i++) {
+                CHECK_EQ(tachyon_bus_wait_data(bus, -1), 0);
                 expect(bus, i * 5, i);
+        }
         CHECK_EQ(tachyon_bus_recv(bus, &message, -1), -TACHYON_ECLOSED);
+        CHECK_EQ(tachyon_bus_wait_data(bus, -1), -TACHYON_ECLOSED);
         CHECK_EQ(tachyon_bus_recv(bus, &message, 0), -TACHYON_ECLOSED);
         CHECK_EQ(tachyon_bus_recv_batch(bus, &message, 1, LONG), -TACHYON_ECLOSED);
         CHECK_EQ(tachyon_bus_send(bus, "x", 1, 0, -1), -TACHYON_ECLOSED);

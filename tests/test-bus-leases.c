@@ -235,6 +235,24 @@ static void test_no_room_is_held_back_while_both_wait(void) {
         pair_free(&pair);
 }
 
+/* What is released while more is waiting may be held back; before a wait it is given, leases or not. */
+static void test_held_back_room_is_given_before_a_wait(void) {
+        struct pair pair = pair_of_capacity(PAGE);
+        tachyon_message held, message;
+
+        send_pattern(pair.ours, 10, 1);
+        send_pattern(pair.ours, 10, 2);
+        expect(pair.theirs, 10, 1);
+        CHECK_EQ(stats_of(pair.ours).send_used, 128); /* it is held back */
+        lease(pair.theirs, &held, 10, 2);
+        CHECK_EQ(tachyon_bus_wait_space(pair.ours, LARGEST - 64, 0), -EAGAIN);
+        CHECK_EQ(tachyon_bus_recv(pair.theirs, &message, 0), -EAGAIN);
+        CHECK_EQ(stats_of(pair.ours).send_used, 64);
+        CHECK_EQ(tachyon_bus_wait_space(pair.ours, LARGEST - 64, 0), 0);
+        CHECK_EQ(tachyon_bus_release(pair.theirs, held.lease), 0);
+        pair_free(&pair);
+}
+
 /* ---- released by others ------------------------------------------------- */
 
 #define HANDED 20000u
@@ -300,6 +318,7 @@ int main(int argc, char **argv) {
         RUN(test_a_peer_that_starts_to_wait_while_we_sleep);
         RUN(test_a_peer_that_waits_no_longer);
         RUN(test_no_room_is_held_back_while_both_wait);
+        RUN(test_held_back_room_is_given_before_a_wait);
         RUN(test_releases_from_many_threads_wake_the_sender);
         return tests_end();
 }
