@@ -403,7 +403,7 @@ class RpcServer:
         except WaitTimeoutError:
             return
         except TachyonError as error:
-            _log.warning("no new client: %s", error)
+            _log.warning("no new client: %s", str(error))
             # Out of descriptors or memory: the others are served meanwhile.
             threading.Event().wait(0.01)
             return
@@ -449,7 +449,8 @@ class RpcServer:
         except ClosedError:
             self._drop(client)
         except TachyonError as error:
-            _log.warning("a client is gone: %s", error)
+            # Its text only: whoever keeps the record would keep the bus with the traceback.
+            _log.warning("a client is gone: %s", str(error))
             self._drop(client)
 
     def _serve_batch(self, client: _Client) -> bool:
@@ -533,7 +534,7 @@ class RpcServer:
         self._ended.set()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        for client in list(self._clients.values()):
+        for client in {id(client): client for client in self._clients.values()}.values():
             self._drop(client)
         self._ready.clear()
         self._done.clear()
