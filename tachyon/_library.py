@@ -40,8 +40,22 @@ def _candidates() -> list[tuple[str, str]]:
     exact = os.environ.get("TACHYON_LIBRARY")
     if exact:
         return [("TACHYON_LIBRARY", os.path.abspath(exact))]
-    bundled = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_lib", FILE_NAME)
-    return [("bundled with the package", bundled), ("the system's loader", FILE_NAME)]
+    package = os.path.dirname(os.path.abspath(__file__))
+    return [
+        ("bundled with the package", os.path.join(package, "_lib", FILE_NAME)),
+        *(("bundled with the installed package", name) for name in _installed(package)),
+        ("the system's loader", FILE_NAME),
+    ]
+
+
+def _installed(package: str) -> list[str]:
+    """Libraries of the package as it is installed elsewhere on sys.path.
+
+    For who runs Python in a clone of the repository: there, `import tachyon` means the
+    sources, which have no library, and not what pip has built of them.
+    """
+    names = [os.path.join(entry, "tachyon", "_lib", FILE_NAME) for entry in sys.path if entry]
+    return [name for name in names if not name.startswith(package) and os.path.exists(name)]
 
 
 def _load() -> CDLL:

@@ -130,11 +130,14 @@ def test_every_errno_becomes_an_exception_with_words() -> None:
 def run(
     code: str, package: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh interpreter, with `tachyon` from the folder `package`."""
+    """Run code in a fresh interpreter, with `tachyon` from the folder `package`.
+
+    -S: without site-packages, where the package may be installed with its library.
+    """
     folder = package or Path(tachyon.__file__).parent.parent
     kept = {k: v for k, v in os.environ.items() if k not in ("TACHYON_LIBRARY", "PYTHONPATH")}
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-S", "-c", code],
         env={**kept, "PYTHONPATH": str(folder), **environment},
         cwd="/",
         capture_output=True,
@@ -179,6 +182,17 @@ def test_the_bundled_library_comes_next(package: Path) -> None:
     shutil.copy2(tachyon.library_path(), bundled)
     ran = run(PATH_OF_LIBRARY, package)
     assert (ran.stdout.strip(), ran.stderr) == (str(bundled.resolve()), "")
+
+
+def test_sources_use_the_library_of_the_installed_package(package: Path) -> None:
+    """As for who starts Python in a clone of the repository, beside what pip has built."""
+    installed = package / "site-packages" / "tachyon" / "_lib" / "libtachyon.so.1"
+    installed.parent.mkdir(parents=True)
+    shutil.copy2(tachyon.library_path(), installed)
+    both = os.pathsep.join([str(package), str(package / "site-packages")])
+    ran = run(PATH_OF_LIBRARY + "; print(tachyon.__file__)", package, PYTHONPATH=both)
+    wanted = [str(installed.resolve()), str(package / "tachyon" / "__init__.py")]
+    assert (ran.stdout.split(), ran.stderr) == (wanted, "")
 
 
 def test_the_systems_library_comes_last(package: Path) -> None:
