@@ -309,6 +309,8 @@ static _Noreturn void case_main(void (*fn)(void)) {
         fn();
         CHECK_EQ(fd_count(), fds);
         CHECK_EQ(mapping_count(), 0);
+        if (test_only)
+                folder_remove();
         exit(0);
 }
 
