@@ -90,9 +90,9 @@ typedef struct tachyon_message {
 
 /* tachyon_message.flags, of messages on RPC buses */
 enum tachyon_message_flags {
-        TACHYON_CORRELATED = 1u << 1, /* it has a correlation_id: so have all of them */
-        TACHYON_REPLY = 1u << 2,      /* else a request */
-        TACHYON_FAILURE = 1u << 3     /* of a reply: the call failed, see tachyon_rpc_fail() */
+        TACHYON_CORRELATED = 2, /* it has a correlation_id: so have all of them */
+        TACHYON_REPLY = 4,      /* else a request */
+        TACHYON_FAILURE = 8     /* of a reply: the call failed, see tachyon_rpc_fail() */
 };
 
 /* A run of messages of one size; one lease on all of them. */
@@ -334,7 +334,7 @@ TACHYON_API int tachyon_bus_listen(tachyon_bus **busp, const char *path, const t
  * Where there is no listener yet, this waits for one.
  *
  * Return: 0, or -EAGAIN/-ETIMEDOUT (no listener, or one that does not accept),
- * -EINTR, -ECONNREFUSED (the listener refused us, its reason is in
+ * -ENOENT (not even the path's folder is there), -EINTR, -ECONNREFUSED (the listener refused us, its reason is in
  * tachyon_error_detail()), -EACCES (no permission on the socket, or its owner
  * is not an allowed user), -ENOTSOCK (the path is no socket), -ENAMETOOLONG,
  * -EPROTONOSUPPORT (no common layout version, or another kind of bus),

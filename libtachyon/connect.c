@@ -35,6 +35,20 @@ int socket_create(int *fdp) {
         return 0;
 }
 
+int path_check_folder(const char *path) {
+        char folder[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+        char *slash;
+
+        memcpy(folder, path, strlen(path) + 1);
+        slash = strrchr(folder, '/');
+        if (!slash || slash == folder)
+                return 0;
+        *slash = 0;
+        if (access(folder, F_OK) < 0 && errno == ENOENT)
+                return fail(ENOENT, "there is no folder %s; create it, or choose another path", folder);
+        return 0;
+}
+
 /* 1: connected; 0: no listener yet; or an error that waiting does not cure. */
 static int connect_try(int *fdp, const struct sockaddr_un *address) {
         _cleanup_(closep) int fd = -1;
@@ -55,6 +69,7 @@ static int connect_try(int *fdp, const struct sockaddr_un *address) {
         case EPROTOTYPE:
                 return fail(EPROTO, "%s: this socket is not a tachyon listener's", address->sun_path);
         case ENOENT:
+                return path_check_folder(address->sun_path);
         case EAGAIN:
         case EINTR:
                 return 0;

@@ -155,6 +155,8 @@ static int listener_open(struct tachyon_listener *listener, const char *path, co
         if (r < 0)
                 return r;
         r = address_init(&listener->address, path);
+        if (r == 0)
+                r = path_check_folder(path);
         if (r < 0)
                 return r;
         snprintf(listener->lock_path, sizeof(listener->lock_path), "%s.lock", path);
