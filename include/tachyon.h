@@ -653,14 +653,15 @@ TACHYON_API int tachyon_bus_disarm_space(tachyon_bus *bus);
 TACHYON_API int tachyon_bus_fds(tachyon_bus *bus, int *data_fdp, int *room_fdp, int *death_fdp);
 
 /**
- * tachyon_thread_sigmask() - signals to let in while a call of this thread sleeps
- * @mask: a sigset_t that replaces the thread's mask for the time of the sleep,
- *        as in ppoll(2); kept by address. NULL: the thread's mask as it is.
+ * tachyon_thread_interrupt_fd() - a descriptor that ends the sleeps of this thread
+ * @fd: while it is readable, a call of this thread that would sleep returns
+ *      -EINTR instead, with nothing lost; never read here. -1: none.
  *
- * For runtimes that block signals before a wait so that none can fall between
- * their last look and the sleep. Per thread, until called again.
+ * For runtimes whose signal handlers only make a note, and a byte in a pipe:
+ * with the pipe's end here, no signal can fall between the runtime's last look
+ * and the sleep, whichever thread it strikes. Per thread, until called again.
  */
-TACHYON_API void tachyon_thread_sigmask(const void *mask);
+TACHYON_API void tachyon_thread_interrupt_fd(int fd);
 
 /* ---- request and reply -------------------------------------------------- */
 

@@ -37,7 +37,7 @@ int os_peer_identity(int socket, struct os_peer *peer);
 /* A descriptor that is readable when the process at the other end is dead; -ENOTSUP. */
 int os_peer_watch(int socket, pid_t pid, int *fdp);
 
-/* ppoll with an absolute deadline and tachyon_thread_sigmask(): > 0, 0 at the deadline, or -errno. */
+/* ppoll with an absolute deadline and tachyon_thread_interrupt_fd(): > 0, 0 at the deadline, or -errno. */
 int os_poll(struct pollfd *fds, size_t n_fds, int64_t deadline);
 
 /* One descriptor that is readable when one of several is. */

@@ -210,7 +210,32 @@ int os_peer_watch(int socket, pid_t pid, int *fdp) {
         return 0;
 }
 
-static _Thread_local const sigset_t *sleep_mask;
+static _Thread_local int interrupt_fd = -1;
+
+/* Descriptors of a sleep that need no allocation. */
+#define FEW_FDS 8
+
+/* The caller's descriptors and interrupt_fd, which comes first: its owner has something else to do. */
+static int poll_or_interrupt(struct pollfd *fds, size_t n_fds, const struct timespec *timeout) {
+        struct pollfd few[FEW_FDS], *all = few;
+        int r;
+
+        if (n_fds >= FEW_FDS && !(all = calloc(n_fds + 1, sizeof(*all))))
+                return -ENOMEM;
+        for (size_t i = 0; i < n_fds; i++)
+                all[i] = fds[i];
+        all[n_fds] = (struct pollfd){ .fd = interrupt_fd, .events = POLLIN };
+        r = ppoll(all, (nfds_t)n_fds + 1, timeout, NULL);
+        if (r < 0)
+                r = -errno;
+        else if (all[n_fds].revents)
+                r = -EINTR;
+        for (size_t i = 0; i < n_fds && r > 0; i++)
+                fds[i].revents = all[i].revents;
+        if (all != few)
+                free(all);
+        return r;
+}
 
 int os_poll(struct pollfd *fds, size_t n_fds, int64_t deadline) {
         struct timespec timeout, *timeoutp = NULL;
@@ -225,7 +250,9 @@ int os_poll(struct pollfd *fds, size_t n_fds, int64_t deadline) {
                 timeout.tv_nsec = left % NSEC_PER_SEC;
                 timeoutp = &timeout;
         }
-        r = ppoll(fds, (nfds_t)n_fds, timeoutp, sleep_mask);
+        if (interrupt_fd >= 0)
+                return poll_or_interrupt(fds, n_fds, timeoutp);
+        r = ppoll(fds, (nfds_t)n_fds, timeoutp, NULL);
         return r < 0 ? -errno : r;
 }
 
@@ -250,6 +277,6 @@ void os_poller_remove(int poller, int fd) {
         epoll_ctl(poller, EPOLL_CTL_DEL, fd, &event);
 }
 
-TACHYON_API void tachyon_thread_sigmask(const void *mask) {
-        sleep_mask = mask;
+TACHYON_API void tachyon_thread_interrupt_fd(int fd) {
+        interrupt_fd = fd;
 }

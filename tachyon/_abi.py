@@ -238,7 +238,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
     "tachyon_bus_arm_space": (c_int, [_bus_p, c_size_t], KEEPS),
     "tachyon_bus_disarm_space": (c_int, [_bus_p], KEEPS),
     "tachyon_bus_fds": (c_int, [_bus_p, POINTER(c_int), POINTER(c_int), POINTER(c_int)], KEEPS),
-    "tachyon_thread_sigmask": (None, [c_void_p], KEEPS),
+    "tachyon_thread_interrupt_fd": (None, [c_int], KEEPS),
     "tachyon_rpc_create": (c_int, [_handle_out, _bus_p], KEEPS),
     "tachyon_rpc_bus": (c_void_p, [_rpc_p], KEEPS),
     "tachyon_rpc_set_limit": (c_int, [_rpc_p, c_uint32], KEEPS),

@@ -1,19 +1,21 @@
 """Blocking calls into C that a signal ends at once, wherever it strikes.
 
 Python runs signal handlers between bytecodes. A signal that arrives after its last look and
-before the C library sleeps would only be noticed when the sleep ends, perhaps never. So: all
-signals are blocked, what came before is handled, and the C library lets them in again only
-while it sleeps, which ppoll(2) does without a gap.
-
-In the main thread, that is; only there does Python run handlers. A wait in another thread
-keeps signals out altogether, so that the kernel hands them to the main thread.
+before the C library sleeps would only be noticed when the sleep ends, perhaps never. And it
+may strike any thread: one of NumPy's, say, while the one that must run the handler sleeps.
+But whichever thread it is, Python writes a byte into a descriptor of our choice, and that
+stays readable: so the main thread, the only one that runs handlers, sleeps on it as well.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import sys
-from ctypes import c_int, c_ulong, c_void_p, pythonapi
+
+# What the signal module is made of; that one imports enum, which takes longer than all of us.
+from _signal import set_wakeup_fd  # type: ignore[import-not-found]
+from ctypes import c_int, pythonapi
 from time import monotonic_ns
 
 from tachyon._library import function
@@ -23,39 +25,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_SIG_SETMASK = 3 if sys.platform == "darwin" else 2
-# 128 bytes, as in glibc and musl; more than any other system has.
-_SignalSet = c_ulong * 16
+# By index: attributes of ctypes.pythonapi are shared with everyone in the process.
+_run_handlers = pythonapi["PyErr_CheckSignals"]
+_run_handlers.argtypes = []
+_run_handlers.restype = c_int
+_interrupt_fd = function("tachyon_thread_interrupt_fd")
+
+# Ends of the pipe that Python's C code writes a byte into for each signal; made when needed.
+_pipe: tuple[int, int] | None = None
 
 
-def _bind_system(name: str, *arguments: Any) -> Callable[..., int]:
-    # By index: attributes of ctypes.pythonapi are shared with everyone in the process.
-    bound = pythonapi[name]
-    bound.restype = c_int
-    bound.argtypes = arguments
-    return bound
+def _forget_pipe() -> None:
+    global _pipe
+    _pipe = None
 
 
-_sigmask = _bind_system("pthread_sigmask", c_int, c_void_p, c_void_p)
-_sigfillset = _bind_system("sigfillset", c_void_p)
-_sigdelset = _bind_system("sigdelset", c_void_p, c_int)
-_run_handlers = _bind_system("PyErr_CheckSignals")
-_thread_sigmask = function("tachyon_thread_sigmask")
-
-# Faults of this thread's own: ILL, TRAP, ABRT, BUS (two systems' numbers), FPE, SEGV. They
-# must reach faulthandler, and cannot be postponed anyway.
-_FAULTS = (4, 5, 6, 10 if sys.platform == "darwin" else 7, 8, 11)
+# A child must not take its parent's bytes.
+os.register_at_fork(after_in_child=_forget_pipe)
 
 
-def _all_but_faults() -> Any:
-    mask = _SignalSet()
-    _sigfillset(mask)
-    for number in _FAULTS:
-        _sigdelset(mask, number)
-    return mask
+def _signal_pipe() -> tuple[int, int]:
+    global _pipe
+    if _pipe is None:
+        _pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    return _pipe
 
 
-_ALL_BUT_FAULTS = _all_but_faults()
+def _take_bytes(pipe_end: int, other_wakeup_fd: int) -> None:
+    """Empty the pipe, and give the bytes to whom they would have gone (an event loop)."""
+    try:
+        signals = os.read(pipe_end, 65536)
+        if other_wakeup_fd != -1:
+            os.write(other_wakeup_fd, signals)
+    except OSError:
+        pass  # no bytes; or its loop has more than it can take
 
 
 def _in_main_thread() -> bool:
@@ -104,21 +107,34 @@ def call_blocking(blocking: Callable[..., int], countdown: Countdown, *arguments
 
     Returns its status, never -EINTR. Raises what a signal handler raises, at once.
     """
-    while True:
-        mask = _SignalSet()
-        # A query, before the try: whatever strikes from there on, the old mask is known.
-        _sigmask(_SIG_SETMASK, None, mask)
+    call = _call_interruptibly if _in_main_thread() else _call
+    while (status := call(blocking, countdown, arguments)) == -errno.EINTR:
+        pass
+    return status
+
+
+def _call(blocking: Callable[..., int], countdown: Countdown, arguments: tuple[Any, ...]) -> int:
+    return blocking(*arguments, countdown.left_ns())
+
+
+def _call_interruptibly(
+    blocking: Callable[..., int], countdown: Countdown, arguments: tuple[Any, ...]
+) -> int:
+    read_end, write_end = _signal_pipe()
+    replaced: list[int] = []
+    try:
+        # In one go, without a bytecode: a handler may raise after any call, and the
+        # descriptor of somebody's event loop would be lost with the result.
+        replaced.extend(map(set_wakeup_fd, (write_end,)))
+        _interrupt_fd(read_end)
+        _run_handlers()  # of signals that came before
+        status = blocking(*arguments, countdown.left_ns())
+    finally:
         try:
-            _sigmask(_SIG_SETMASK, _ALL_BUT_FAULTS, None)
-            _run_handlers()
-            if _in_main_thread():
-                _thread_sigmask(mask)
-            status = blocking(*arguments, countdown.left_ns())
+            _interrupt_fd(-1)
         finally:
-            # A handler may raise after any of these calls, yet both must be made.
-            try:
-                _thread_sigmask(None)
-            finally:
-                _sigmask(_SIG_SETMASK, mask, None)
-        if status != -errno.EINTR:
-            return status
+            if replaced:
+                set_wakeup_fd(replaced[0], warn_on_full_buffer=False)
+    if status == -errno.EINTR or replaced[0] != -1:
+        _take_bytes(read_end, replaced[0])
+    return status

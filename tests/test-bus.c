@@ -418,26 +418,24 @@ static void test_signals_interrupt_every_wait(void) {
 }
 
 /* A signal that came while it was blocked is let in by the sleep, and by nothing before. */
-static void test_thread_sigmask_lets_pending_signals_in(void) {
-        struct sigaction action = { .sa_handler = count_signal };
+static void test_interrupt_descriptor_ends_sleeps(void) {
         struct pair pair = pair_of_capacity(PAGE);
         tachyon_message message;
-        sigset_t blocked, open;
+        int ends[2];
 
-        CHECK_EQ(sigaction(SIGUSR2, &action, NULL), 0);
-        sigemptyset(&blocked);
-        sigaddset(&blocked, SIGUSR2);
-        CHECK_EQ(pthread_sigmask(SIG_BLOCK, &blocked, &open), 0);
-        CHECK_EQ(pthread_kill(pthread_self(), SIGUSR2), 0);
+        CHECK_EQ(pipe(ends), 0);
+        tachyon_thread_interrupt_fd(ends[0]);
         CHECK_EQ(tachyon_bus_recv(pair.ours, &message, 5 * MS), -ETIMEDOUT);
-        CHECK_EQ(atomic_load(&signals_handled), 0);
-        tachyon_thread_sigmask(&open);
+        CHECK_EQ(write(ends[1], "x", 1), 1);
         CHECK_EQ(tachyon_bus_recv(pair.ours, &message, -1), -EINTR);
-        CHECK_EQ(atomic_load(&signals_handled), 1);
-        tachyon_thread_sigmask(NULL);
-        CHECK_EQ(pthread_kill(pthread_self(), SIGUSR2), 0);
+        CHECK_EQ(tachyon_bus_recv(pair.ours, &message, LONG), -EINTR); /* its byte is the caller's to take */
+        CHECK_EQ(tachyon_bus_send(pair.theirs, "x", 1, 0, 0), 0);
+        CHECK_EQ(tachyon_bus_recv(pair.ours, &message, -1), 0); /* data first */
+        CHECK_EQ(tachyon_bus_release(pair.ours, message.lease), 0);
+        tachyon_thread_interrupt_fd(-1);
         CHECK_EQ(tachyon_bus_recv(pair.ours, &message, 5 * MS), -ETIMEDOUT);
-        CHECK_EQ(atomic_load(&signals_handled), 1);
+        close(ends[0]);
+        close(ends[1]);
         pair_free(&pair);
 }
 
@@ -612,7 +610,7 @@ int main(int argc, char **argv) {
         RUN(test_put_back);
         RUN(test_objects);
         RUN(test_signals_interrupt_every_wait);
-        RUN(test_thread_sigmask_lets_pending_signals_in);
+        RUN(test_interrupt_descriptor_ends_sleeps);
         RUN(test_second_receiver_is_refused);
         RUN(test_properties);
         RUN(test_structs_of_other_versions);

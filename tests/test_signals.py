@@ -174,13 +174,50 @@ STRUCK_ON_THE_WAY = """
 """
 
 
+# Like NumPy's: it takes signals, and Python does not know it.
+FOREIGN_THREAD = """
+    import ctypes
+    pthread_create = ctypes.pythonapi["pthread_create"]
+    pthread_create.argtypes = [ctypes.c_void_p] * 4
+    thread = ctypes.c_ulong()
+    sleeping = ctypes.cast(ctypes.pythonapi["sem_wait"], ctypes.c_void_p)
+    semaphore = (ctypes.c_char * 64)()
+    for _ in range(3):
+        assert pthread_create(ctypes.byref(thread), None, sleeping, semaphore) == 0
+"""
+
+
+@pytest.mark.parametrize("others", ["", FOREIGN_THREAD], ids=["alone", "among other threads"])
 def test_a_signal_before_the_sleep_is_not_lost(
-    path: Path, start_peer: Callable[[str], Peer]
+    path: Path, start_peer: Callable[[str], Peer], others: str
 ) -> None:
     """At any moment of the way into the sleep. A lost one is noticed when the timeout is over."""
-    peer = start_peer(STRUCK_ON_THE_WAY)
+    peer = start_peer(others + STRUCK_ON_THE_WAY)
     with tachyon.Bus.listen(path, timeout=PATIENCE):
         assert float(peer.line()) < 1
+
+
+def test_an_event_loops_wakeup_descriptor_stays_and_gets_its_bytes(
+    pair: Pair, usr1: list[int]
+) -> None:
+    a, b = pair
+    read_end, write_end = os.pipe2(os.O_NONBLOCK)
+    before = signal.set_wakeup_fd(write_end)
+    try:
+
+        def signal_then_send() -> None:
+            interrupt(signal.SIGUSR1)
+            until(lambda: usr1)
+            a.send(b"x")
+
+        sending = in_thread(signal_then_send)
+        assert b.recv().data == b"x"
+        sending.result()
+        assert os.read(read_end, 10) == bytes([signal.SIGUSR1])
+    finally:
+        assert signal.set_wakeup_fd(before) == write_end
+        os.close(read_end)
+        os.close(write_end)
 
 
 def test_the_signal_mask_is_as_before_after_every_end(pair: Pair) -> None:
@@ -245,8 +282,10 @@ def test_a_bus_that_arrives_with_a_signal_is_not_leaked(path: Path) -> None:
         def accept_then_raise(*arguments: Any) -> int:
             from tachyon._listener import _accept
 
-            assert _accept(*arguments) == 0
-            raise Struck
+            status = _accept(*arguments)
+            if status == 0:
+                raise Struck
+            return int(status)
 
         from tachyon._wait import Countdown
 
