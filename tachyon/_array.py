@@ -243,6 +243,8 @@ def _as_array(array: Any) -> tuple[NDArray[Any], str]:
                 f"a {type(array).__name__} has no array's memory to send; "
                 "send numpy.asarray() of it"
             ) from None
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError("the mask of a masked array would be lost; send its filled(), or .data")
     return array, text_of(array.dtype)
 
 
@@ -259,6 +261,9 @@ def _fill(slot: Slot, header: bytes, source: NDArray[Any]) -> None:
     """In a frame of its own: its views of the ring end with it."""
     slot.data[: len(header)] = header
     elements = np.frombuffer(slot.data, _UINT8)[len(header) :]
+    if source.dtype.fields is not None:
+        # NumPy would leave out the bytes between the fields, and so send what was there before.
+        source = source.view(f"V{source.itemsize}")
     try:
         np.copyto(np.ndarray(source.shape, source.dtype, elements), source)
     finally:
@@ -340,5 +345,5 @@ def _detach(array: NDArray[Any]) -> None:
     keeps the reservation.
     """
     # What unpickling uses: replaces data, shape and base of an array.
-    array.__setstate__((1, (0,), array.dtype, np.False_, b""))
+    array.__setstate__(((0,), array.dtype, False, b""))  # type: ignore[arg-type]
     array.flags.writeable = False
