@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import tachyon
 from tachyon.cli import _exit
 
-COMMANDS = ("demo", "recv", "send", "doctor", "bench")
+COMMANDS = ("demo", "recv", "send", "call", "doctor", "bench")
 
 DESCRIPTION = """\
 Messages between two processes on one machine, through shared memory.
