@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -163,3 +166,13 @@ def test_stop_and_close_may_come_before_start(path: Path) -> None:
     assert not path.exists()
     with pytest.raises(ValueError, match="workers"):
         tachyon.RpcServer(path, dispatcher(), -1)
+
+
+def test_small_storm() -> None:
+    """tests/stress/rpc_storm.py, which is meant for 10 million calls."""
+    storm = Path(__file__).parent / "stress" / "rpc_storm.py"
+    run = subprocess.run(
+        [sys.executable, storm, "10000", "2"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["calls"] == 10_000
