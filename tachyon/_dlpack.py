@@ -15,7 +15,7 @@ from __future__ import annotations
 from ctypes import c_char_p, c_int, c_uint8, c_void_p, py_object, pythonapi
 
 from tachyon._array import array_in, is_array, layout_of
-from tachyon._dtype import text_of
+from tachyon._dtype import is_foreign, text_of
 from tachyon._numpy import numpy as np
 
 TYPE_CHECKING = False
@@ -103,7 +103,7 @@ def _elements(memory: Any) -> tuple[NDArray[Any], str | None]:
     if not is_array(memory):
         return np.ndarray((len(memory),), "u1", memory), None
     layout = layout_of(memory)
-    if layout.dtype is not None and layout.text not in _CODES:
+    if not is_foreign(layout.text):
         return array_in(memory), None
     if layout.text not in _CODES:
         raise BufferError(f"elements of type {layout.text} have no form in DLPack")

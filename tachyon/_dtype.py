@@ -38,6 +38,11 @@ def _foreign_name(dtype: np.dtype[Any]) -> str | None:
     return dtype.name if module == "ml_dtypes" else None
 
 
+def is_foreign(text: str) -> bool:
+    """Whether a text that means a dtype means one of ml_dtypes."""
+    return text[0] not in "<>|{"
+
+
 def foreign_dtype(name: str) -> np.dtype[Any]:
     """The dtype of this name in ml_dtypes. Raises ForeignType, ValueError."""
     try:
