@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
 
 import tachyon
 from tachyon.cli import _exit, _text
@@ -52,6 +53,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="give up after so long without a server, and without a reply (default: never)",
     )
     parser.set_defaults(run=run, command="call")
+    _let_file_come_last(parser)
+
+
+def _let_file_come_last(parser: argparse.ArgumentParser) -> None:
+    """Take FILE after options as well: argparse has given it up by then, until Python 3.12."""
+    parse = parser.parse_known_args
+
+    def parse_all(args: Any = None, namespace: Any = None) -> Any:
+        found, rest = parse(args, namespace)
+        if found.file is None and len(rest) == 1 and (rest[0] == "-" or rest[0][0:1] != "-"):
+            found.file = rest.pop()
+        return found, rest
+
+    parser.parse_known_args = parse_all  # type: ignore[method-assign]
 
 
 def run(args: argparse.Namespace) -> int:
