@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 extern const struct measurement limit_line, limit_ring, limit_stream, limit_copy, limit_sleep;
-extern const struct measurement bus_rtt, bus_wake, bus_stream, bus_bandwidth, bus_many, bus_call;
+extern const struct measurement bus_rtt, bus_wake, bus_stream, bus_bandwidth, bus_many, bus_call, bus_rpc;
 extern const struct measurement socket_rtt_measurement, socket_stream_measurement, socket_bandwidth_measurement;
 extern const struct measurement pipe_rtt_measurement, pipe_stream_measurement, pipe_bandwidth_measurement;
 
@@ -26,6 +26,7 @@ const struct measurement *const measurements[] = {
         &bus_bandwidth,
         &bus_many,
         &bus_call,
+        &bus_rpc,
         &socket_rtt_measurement,
         &socket_stream_measurement,
         &socket_bandwidth_measurement,
