@@ -36,6 +36,7 @@ RANKS = ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max"]
 NATIVE = [
     *("limit-line", "limit-ring", "limit-stream", "limit-copy"),
     *("limit-sleep --how socket", "limit-sleep --how eventfd", "limit-sleep --how futex"),
+    *("bus-rpc --how call", "bus-rpc --how stream"),
     *("bus-rtt", "bus-wake", "bus-stream --how single", "bus-stream --how batch"),
     *("bus-bandwidth --how send", "bus-bandwidth --how reserve"),
     *("bus-many --how one", "bus-many --how robin", "bus-many --how idle", "bus-call"),

@@ -73,6 +73,7 @@ BOUNDS = (
         0.90,
         _worst_bandwidth("reserve"),
     ),
+    Bound("C call / the same round trip over a stream", "<=", 1.35, _ratio("rpc/call:stream")),
     Bound("C wake of a sleeper / socket byte + ppoll", "<=", 1.15, _ratio("wake/tachyon:socket")),
     Bound("Python round trip / iceoryx2", "<=", 0.25, _ratio("python/rtt/tachyon:iceoryx2")),
     Bound(

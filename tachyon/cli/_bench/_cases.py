@@ -9,7 +9,18 @@ from tachyon.cli import _text
 from tachyon.cli._bench._amounts import KIB, MIB, Amounts
 
 NAMES = (
-    *("limit", "rtt", "stream", "bandwidth", "wake", "many", "capacity", "python", "records"),
+    *(
+        "limit",
+        "rtt",
+        "stream",
+        "bandwidth",
+        "wake",
+        "rpc",
+        "many",
+        "capacity",
+        "python",
+        "records",
+    ),
     "peers",
 )
 
@@ -98,6 +109,7 @@ def all_cases(
     _add_streams(cases, amounts, c_peers)
     _add_bandwidth(cases, amounts, c_peers, last_cache_bytes)
     _add_wakes(cases, amounts)
+    _add_calls(cases, amounts)
     _add_many(cases, amounts)
     _add_capacities(cases, amounts)
     _add_python(cases, amounts, [name for name in PYTHON_PEERS if name in peers])
@@ -253,6 +265,20 @@ def _add_wakes(cases: Cases, amounts: Amounts) -> None:
         row("futex", "futex (sees no death)", "limit", "limit-sleep", how="futex"),
         row("eventfd", "eventfd + ppoll (sees no death)", "limit", "limit-sleep", how="eventfd"),
         row("tachyon", "tachyon, 32 B", "tachyon", "bus-wake"),
+    )
+
+
+def _add_calls(cases: Cases, amounts: Amounts) -> None:
+    case = "call, 32 B request and 176 B reply"
+    work = {"count": amounts.trips, "warmup": amounts.warm_trips}
+
+    def row(name: str, label: str, role: str, how: str) -> Measurement:
+        native = _native("bus-rpc", how=how, **work)
+        return Measurement(f"rpc/{name}", "rpc", case, label, role, NS, native)
+
+    cases.add(
+        row("stream", "the same over a stream", "peer", "stream"),
+        row("call", "tachyon, rpc", "tachyon", "call"),
     )
 
 
