@@ -143,7 +143,8 @@ typedef struct tachyon_options {
         uint64_t capacity;       /* listener: ring from connector to listener, bytes; rounded up to a power
                                   * of two of at least a page. Default 1 MiB. The connector obeys. */
         uint64_t reply_capacity; /* listener: ring from listener to connector; default: as capacity */
-        uint64_t max_capacity;   /* largest ring to make or to map, bytes; default 64 GiB */
+        uint64_t max_capacity;   /* largest ring to make or to map, bytes; default: half of the
+                                  * machine's memory, at most 64 GiB */
         int64_t spin_ns;         /* how long a wait polls before it sleeps: 0 default (adaptive, up to 50 us,
                                   * none on one CPU), < 0 never, > 0 so long and always so long */
         uint32_t flags;          /* enum tachyon_option_flags */
@@ -278,8 +279,9 @@ TACHYON_API int tachyon_listener_create(tachyon_listener **listenerp, const char
  * disturb the others. Introductions only go on while this function runs.
  *
  * Return: 0, or -EAGAIN, -ETIMEDOUT, -EINTR, -EBUSY (another thread is in
- * accept), -ECANCELED (closed by another thread), -EMFILE/-ENFILE/-ENOMEM (no
- * resources for this connection; try again later), -TACHYON_EFORK.
+ * accept), -ECANCELED (closed by another thread), -EMFILE, -ENFILE, -ENOMEM,
+ * -ENOSPC, -EFBIG, -EPERM, -EINVAL (what this side cannot give to a connection:
+ * descriptors, memory, locked memory, a NUMA node), -TACHYON_EFORK.
  */
 TACHYON_API int tachyon_listener_accept(tachyon_listener *listener, tachyon_bus **busp, int64_t timeout_ns);
 
@@ -334,7 +336,7 @@ TACHYON_API int tachyon_bus_listen(tachyon_bus **busp, const char *path, const t
  * Where there is no listener yet, this waits for one.
  *
  * Return: 0, or -EAGAIN/-ETIMEDOUT (no listener, or one that does not accept),
- * -ENOENT (not even the path's folder is there), -EINTR, -ECONNREFUSED (the listener refused us, its reason is in
+ * -ENOENT, -ENOTDIR, -ELOOP (not even the path's folder is there), -EINTR, -ECONNREFUSED (the listener refused us, its reason is in
  * tachyon_error_detail()), -EACCES (no permission on the socket, or its owner
  * is not an allowed user), -ENOTSOCK (the path is no socket), -ENAMETOOLONG,
  * -EPROTONOSUPPORT (no common layout version, or another kind of bus),
@@ -388,7 +390,8 @@ TACHYON_API int tachyon_bus_reserve(tachyon_bus *bus, void **datap, size_t size,
  * @type_id: the caller's tag
  *
  * Return: 0, or -EINVAL (nothing is reserved, or @size is more than that; the
- * reservation stays), -ECANCELED, -EPROTO, -TACHYON_EFORK (it is gone).
+ * reservation stays), -TACHYON_ECLOSED, -TACHYON_EPEERDEAD (nobody will receive
+ * it), -ECANCELED, -EPROTO, -TACHYON_EFORK (it is gone).
  */
 TACHYON_API int tachyon_bus_commit(tachyon_bus *bus, size_t size, uint32_t type_id);
 
@@ -440,7 +443,9 @@ TACHYON_API int tachyon_bus_recv_batch(tachyon_bus *bus, tachyon_message *messag
  * @lease: tachyon_message.lease
  *
  * In any order, from any thread. After it the message's bytes must not be
- * looked at. After tachyon_bus_free(), the last release frees the memory.
+ * looked at. The peer may use the room at once, except that while another
+ * message is waiting to be received, up to an eighth of the ring may be held
+ * back until it is. After tachyon_bus_free(), the last release frees the memory.
  *
  * Return: 0, or -EINVAL (not a lease that is out: released twice?), -TACHYON_EFORK.
  */

@@ -13,7 +13,7 @@ int bus_explain_death(int error) {
         case TACHYON_EFORK:
                 return fail(error, "this bus belongs to the parent process; make a new one after the fork");
         default:
-                return -error; /* EPROTO: the detail was set where it was found */
+                return fail(error, "the peer broke the protocol, which ended this bus");
         }
 }
 

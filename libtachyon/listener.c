@@ -251,8 +251,14 @@ static void pending_remove(struct tachyon_listener *listener, uint32_t i) {
         *handshake = listener->pending[--listener->n_pending];
 }
 
-static bool is_own_trouble(int error) {
-        return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS || error == ENOSPC;
+/* Not to be bothered with: an introduction that failed because of who made it. */
+static bool is_peers_fault(int error) {
+        return error == EPROTO || error == EPROTONOSUPPORT || error == EACCES || error == ECONNRESET ||
+               error == ECONNREFUSED;
+}
+
+static bool is_shortage(int error) {
+        return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
 }
 
 /* Takes new connections in, as many as there is room for: 0, or our own trouble. */
@@ -266,7 +272,7 @@ static int listener_take_in(struct tachyon_listener *listener, int64_t now) {
 
                 if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
                         continue;
-                if (fd < 0 && is_own_trouble(errno)) {
+                if (fd < 0 && is_shortage(errno)) {
                         listener->backoff = now + BACKOFF_NS;
                         return fail(errno, "%s: cannot accept: %s", listener->address.sun_path, strerror(errno));
                 }
@@ -311,7 +317,7 @@ static int listener_advance(struct tachyon_listener *listener, struct connection
                         handshake->connection = (struct connection)CONNECTION_INIT;
                 }
                 pending_remove(listener, i);
-                if (r > 0 || is_own_trouble(-r))
+                if (r > 0 || (r < 0 && !is_peers_fault(-r)))
                         return r;
         }
         return 0;

@@ -7,6 +7,8 @@
 
 #define DEFAULT_CAPACITY (UINT64_C(1) << 20)
 #define DEFAULT_MAX_CAPACITY (UINT64_C(64) << 30)
+/* A listener's offer is obeyed up to max_capacity: one must not take all the memory that there is. */
+#define DEFAULT_MAX_MEMORY_SHARE 2
 #define LARGEST_CAPACITY (UINT64_C(1) << 44)
 /* About what it costs to sleep and be woken: by then, having slept would have been as good. */
 #define DEFAULT_SPIN_NS 50000
@@ -75,6 +77,13 @@ static int settings_check(const tachyon_options *options) {
         return 0;
 }
 
+static uint64_t default_max_capacity(void) {
+        long pages = sysconf(_SC_PHYS_PAGES);
+        uint64_t share = (uint64_t)(pages > 0 ? pages : 0) * (uint64_t)sysconf(_SC_PAGESIZE) / DEFAULT_MAX_MEMORY_SHARE;
+
+        return share && share < DEFAULT_MAX_CAPACITY ? share : DEFAULT_MAX_CAPACITY;
+}
+
 int settings_init(struct settings *settingsp, const void *options_in) {
         tachyon_options options = TACHYON_OPTIONS_INIT;
         struct settings settings = { .capacity = 0 };
@@ -92,7 +101,7 @@ int settings_init(struct settings *settingsp, const void *options_in) {
         settings.handshake_timeout_ns =
                 options.handshake_timeout_ns ? options.handshake_timeout_ns : DEFAULT_HANDSHAKE_TIMEOUT_NS;
         settings.max_pending = options.max_pending ? (uint32_t)options.max_pending : DEFAULT_MAX_PENDING;
-        settings.max_capacity = options.max_capacity ? options.max_capacity : DEFAULT_MAX_CAPACITY;
+        settings.max_capacity = options.max_capacity ? options.max_capacity : default_max_capacity();
         if (settings.max_capacity > LARGEST_CAPACITY)
                 settings.max_capacity = LARGEST_CAPACITY;
         settings.half = (struct half_options){
