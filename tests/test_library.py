@@ -23,6 +23,7 @@ STRUCTS = {
     "tachyon_options": _abi.OptionsStruct,
     "tachyon_properties": _abi.PropertiesStruct,
     "tachyon_stats": _abi.StatsStruct,
+    "tachyon_rpc_counters": _abi.RpcCountersStruct,
 }
 CONSTANTS = {
     "TACHYON_ABI_MAJOR": _abi.ABI_MAJOR,
@@ -31,6 +32,12 @@ CONSTANTS = {
     "TACHYON_MLOCK": _abi.MLOCK,
     "TACHYON_HUGE_PAGES": _abi.HUGE_PAGES,
     "TACHYON_TRUSTED": _abi.TRUSTED,
+    "TACHYON_KIND_RPC": _abi.KIND_RPC,
+    "TACHYON_REPLY": _abi.REPLY,
+    "TACHYON_FAILURE": _abi.FAILURE,
+    "TACHYON_RPC_UNKNOWN_TYPE": _abi.RPC_UNKNOWN_TYPE,
+    "TACHYON_RPC_EXCEPTION": _abi.RPC_EXCEPTION,
+    "TACHYON_RPC_TOO_LARGE": _abi.RPC_TOO_LARGE,
     "TACHYON_EPEERDEAD": _errors.EOWNERDEAD,
 }
 
