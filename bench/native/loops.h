@@ -113,7 +113,7 @@ static always_inline void trip_exchange(struct trip_context *c, uint64_t number,
                 trips_measure(round, &context, name##_warm, name##_trip);                    \
         }                                                                                    \
                                                                                              \
-        static inline void name##_drive_rested(struct round *round, void *link) {            \
+        static may_stay_unused void name##_drive_rested(struct round *round, void *link) {   \
                 size_t size = round->plan->size;                                             \
                 struct trip_context context = {                                              \
                         link, payload_create(size), payload_create(size), size, first_number(round) \
@@ -126,7 +126,7 @@ static always_inline void trip_exchange(struct trip_context *c, uint64_t number,
                 trip_echo(round, link, plan_trips(round->plan), send, recv);                 \
         }                                                                                    \
                                                                                              \
-        static inline void name##_echo_rested(struct round *round, void *link) {             \
+        static may_stay_unused void name##_echo_rested(struct round *round, void *link) {    \
                 trip_echo(round, link, plan_rested_trips(round->plan), send, recv);          \
         }
 
