@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer, Self, Unpack
 
     from tachyon._bus import Bus, Path
+    from tachyon._lease import Lease
     from tachyon._options import ConnectOptions, ListenOptions
 
     SomeBus = TypeVar("SomeBus", bound="AsyncEnd")
@@ -62,6 +63,7 @@ class AsyncEnd(End):
         ) -> Self: ...
 
         def send(self, data: Buffer, type_id: int = 0, timeout: float | None = None) -> None: ...
+        def recv_zero_copy(self, timeout: float | None = None) -> Lease: ...
 
     def _ready(self, path: str) -> Self:
         self._sleeps = Sleeps()
@@ -118,6 +120,21 @@ class AsyncEnd(End):
                 return Message(data, slot[1])
             if slot[0] != errno.EAGAIN:
                 raise self._failure(-slot[0], "receive from")
+            await self._sleep_for_data()
+
+    async def arecv_zero_copy(self) -> Lease:
+        """Receive one message without copying it: `with await bus.arecv_zero_copy() as lease:`
+
+        As recv_zero_copy(), for asyncio; time limits, cancelling and turns as with arecv().
+        """
+        if monotonic() >= self._sleeps.turn_end:
+            await self._sleeps.take_turns()
+        self._sleeps.check_free("receive from", self._path)
+        while True:
+            try:
+                return self.recv_zero_copy(0)
+            except WaitTimeoutError:
+                pass
             await self._sleep_for_data()
 
     def __aiter__(self) -> AsyncMessages:

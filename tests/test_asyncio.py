@@ -48,6 +48,32 @@ def test_messages_go_both_ways_between_two_ends_in_one_loop(run: Run, path: Path
     run(main())
 
 
+def test_messages_can_be_awaited_in_the_ring(run: Run, path: Path) -> None:
+    async def main() -> None:
+        ours, theirs = await connect_pair(path)
+        async with ours, theirs:
+            theirs.send(b"there already", 1)
+            with await ours.arecv_zero_copy() as lease:
+                assert (bytes(lease.data), lease.type_id) == (b"there already", 1)
+            waiting = asyncio.create_task(ours.arecv_zero_copy())
+            await until_waiting(waiting)
+            theirs.send(b"awaited", 2)
+            with await waiting as lease:
+                assert (bytes(lease.data), lease.type_id) == (b"awaited", 2)
+                assert ours.stats().leases == 1
+            cancelled = asyncio.create_task(ours.arecv_zero_copy())
+            await until_waiting(cancelled)
+            cancelled.cancel()
+            theirs.send(b"not lost")
+            theirs.close()
+            with await ours.arecv_zero_copy() as lease:
+                assert bytes(lease.data) == b"not lost"
+            with pytest.raises(tachyon.ClosedError):
+                await ours.arecv_zero_copy()
+
+    run(main())
+
+
 def test_every_kind_of_bytes_can_be_sent(run: Run, path: Path) -> None:
     values: list[Any] = [
         b"",
