@@ -65,8 +65,14 @@ def test_table(report: dict[str, Any]) -> None:
     assert "only one CPU" in text
     report["machine"] |= {"cpus": 4, "load": 6.25}
     report["bus"]["sleeps_per_roundtrip"] = 0.5
-    assert "load 6.2 on 4 CPUs" in _demo_table.render(report)
+    text = _demo_table.render(report)
+    assert text.index("load 6.2 on 4 CPUs") < text.index("tachyon bus")
     assert "NOT what was sent" in text
+
+
+def test_ratio_is_in_words_where_the_bus_is_slower() -> None:
+    assert _demo_table._times(2.0) == "2.0 x"
+    assert _demo_table._times(0.4) == "2.5 x slower"
 
 
 def test_mismatch_is_an_error(monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]

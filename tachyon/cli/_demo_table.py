@@ -11,7 +11,7 @@ from tachyon.cli._demo_links import BLOCK_SIZE
 Result = dict[str, Any]
 Row = tuple[str, str, str, str]
 
-WIDTHS = (34, 14, 14, 9)
+WIDTHS = (34, 14, 14, 14)
 
 ONE_CPU = """
 There is only one CPU here. The two processes take turns on it, so nothing can
@@ -31,6 +31,7 @@ def render(result: Result) -> str:
     cpus = _text.plural(machine["cpus"], "CPU")
     lines = [
         f"tachyon {machine['tachyon']}, Python {machine['python']}, {machine['system']}, {cpus}",
+        *_warnings(result),
         "",
         *_arrivals(result),
         "",
@@ -40,12 +41,18 @@ def render(result: Result) -> str:
         f"round trips of {TICK_SIZE} bytes, in microseconds ({result['bus']['roundtrips']:,} each)",
         *map(_line, _round_trips(result)),
     ]
-    if machine["cpus"] == 1:
-        lines.append(ONE_CPU)
-    elif result["bus"]["sleeps_per_roundtrip"] > 0.1:
-        lines.append(BUSY.format(**machine))
     lines += ["", _verdict(result)]
     return "\n".join(lines)
+
+
+def _warnings(result: Result) -> list[str]:
+    """Say what makes the figures other than usual; before them, for it changes how to read them."""
+    machine = result["machine"]
+    if machine["cpus"] == 1:
+        return [ONE_CPU]
+    if result["bus"]["sleeps_per_roundtrip"] > 0.1:
+        return [BUSY.format(**machine)]
+    return []
 
 
 def _arrivals(result: Result) -> list[str]:
@@ -91,8 +98,8 @@ def _round_trips(result: Result) -> list[Row]:
 
 
 def _times(ratio: float) -> str:
-    """Write how many times better the bus is."""
-    return f"{ratio:.1f} x" if ratio >= 1 else f"{ratio:.2f} x"
+    """Write how many times better the bus is; or worse, in words."""
+    return f"{ratio:.1f} x" if ratio >= 1 else f"{1 / ratio:.1f} x slower"
 
 
 def _line(row: Row) -> str:
