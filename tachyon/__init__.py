@@ -1,4 +1,27 @@
-"""Same-machine messages at the speed of a cache line: see Bus and Listener."""
+"""Messages between two processes of one machine, through shared memory.
+
+    with tachyon.Bus.listen("/tmp/hello") as bus:     # one process; any path will do
+        for message in bus:
+            print(message.type_id, message.data)
+
+    with tachyon.Bus.connect("/tmp/hello") as bus:    # the other one
+        bus.send(b"hello", type_id=1)
+
+Meet:           Bus.listen(), Bus.connect(); Listener for many processes
+Copies:         Bus.send(), Bus.recv() and iteration -> Message
+Without copies: Bus.send_zero_copy() -> Slot, Bus.recv_zero_copy() -> Lease,
+                Bus.drain_batch() -> Batch
+NumPy, PyTorch: Bus.send_array(), reserve_array(), recv_array(); many small messages at
+                once: send_records(), recv_records()
+Waiting:        a timeout in seconds at every call; tachyon.wait() for several buses;
+                Bus.fileno() and arm() for event loops
+asyncio:        Bus.alisten(), aconnect(), asend(), arecv(), arecv_zero_copy(), async for
+Calls:          RpcBus, RpcServer, Dispatcher, @tachyon.rpc
+Facts:          Bus.capacity, max_message_size, properties(), stats()
+Errors:         all are TachyonError, an OSError; ClosedError and PeerDeadError are the ends
+
+help(tachyon.Bus) and help(tachyon.Listener) tell the rest.
+"""
 
 from __future__ import annotations
 
@@ -84,18 +107,29 @@ __all__ = [
 ]
 
 
+def _show_as_public(value: object) -> object:
+    """Let tracebacks and help() say tachyon.ClosedError, and not in which file it is."""
+    if isinstance(value, type):
+        value.__module__ = __name__
+    return value
+
+
 def __getattr__(name: str) -> object:
     # NamedTuples need the typing module, which takes longer to import than all the rest.
     if name in ("Properties", "Stats"):
         from tachyon import _facts
 
-        return getattr(_facts, name)
+        return _show_as_public(getattr(_facts, name))
     if name in ("PendingCall", "Request", "RpcBus", "RpcListener"):
         from tachyon import _rpc
 
-        return getattr(_rpc, name)
+        return _show_as_public(getattr(_rpc, name))
     if name in ("Dispatcher", "RpcServer", "rpc"):
         from tachyon import _rpc_server
 
-        return getattr(_rpc_server, name)
+        return _show_as_public(getattr(_rpc_server, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+for _name in __all__:
+    _show_as_public(globals().get(_name))
