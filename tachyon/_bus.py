@@ -99,7 +99,7 @@ class Bus(Vectors, AsyncEnd):
         tachyon listener), OptionError, ValueError, TachyonError (out of memory, descriptors).
         """
         raw_path, shown_path = encode_path(path)
-        struct = make_connect_options(**options)
+        struct = make_connect_options("Bus", options)
         countdown = Countdown(timeout)
         bus = cls._empty()
         status = call_blocking(_connect, countdown, byref(bus._handle), raw_path, struct)
@@ -156,7 +156,9 @@ class Bus(Vectors, AsyncEnd):
                 return
         if status in (-errno.EAGAIN, -errno.ETIMEDOUT):
             raise WaitTimeoutError(
-                -status, f"the ring of {self._path!r} is full: no room for {size} bytes {countdown}"
+                -status,
+                f"the ring of {self._path!r} is full: no room for {size} bytes {countdown}; "
+                "the receiver is slow, or keeps leases",
             )
         if status == -errno.EMSGSIZE:
             raise MessageTooLargeError(

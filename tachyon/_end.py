@@ -8,13 +8,14 @@ import weakref
 from ctypes import byref, c_int, c_ubyte, c_uint64, c_void_p, cast, pythonapi, sizeof
 
 from tachyon._abi import MessageStruct, PropertiesStruct, StatsStruct
-from tachyon._lease import describe_leases
+from tachyon._errors import error_from_errno
+from tachyon._lease import explain_leases
 from tachyon._library import failure, function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any
+    from typing import Any, NoReturn
 
     from typing_extensions import Self
 
@@ -34,6 +35,13 @@ _OneMessage = MessageStruct * 1
 
 # What is still open at the exit of the interpreter is closed there, in good order.
 _open_ends: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def refuse_to_leave(end: object) -> NoReturn:
+    """What pickle and copy are told: descriptors and mappings belong to this process."""
+    raise TypeError(
+        f"a {type(end).__name__} cannot be sent to another process; connect or listen there"
+    )
 
 
 def close_at_exit(end: Any) -> None:
@@ -65,8 +73,9 @@ class End:
     _closed: bool
     _handle: c_void_p
 
-    def __init__(self) -> None:
-        raise TypeError("use Bus.listen(path), Bus.connect(path) or Listener.accept()")
+    def __init__(self, *_: object, **__: object) -> None:
+        name = type(self).__name__
+        raise TypeError(f"use {name}.listen(path), {name}.connect(path) or a listener's accept()")
 
     @classmethod
     def _empty(cls) -> Self:
@@ -129,6 +138,8 @@ class End:
         if handle:
             _free(handle)
 
+    __reduce__ = refuse_to_leave
+
     def __enter__(self) -> Self:
         return self
 
@@ -184,5 +195,8 @@ class End:
             raise self._failure(status, what)
 
     def _failure(self, status: int, what: str) -> TachyonError:
-        more = describe_leases(self._handle) if status == -errno.ENOBUFS else ""
-        return failure(status, what, self._path, more)
+        if status == -errno.ENOBUFS:
+            capacity = self._properties.recv_capacity
+            detail = explain_leases(self._handle, self.stats().leases, capacity)
+            return error_from_errno(status, f"{what} {self._path!r}", detail)
+        return failure(status, what, self._path)

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctypes import c_void_p
     from types import TracebackType
-    from typing import Any
+    from typing import Any, NoReturn
 
     from numpy.typing import NDArray
 
@@ -104,8 +104,18 @@ def _calling_line() -> str:
     return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
 
 
-def describe_leases(handle: c_void_p) -> str:
-    """The end of a LeaseError's message: how old the leases are, and who took them."""
+def explain_leases(handle: c_void_p, count: int, capacity: int) -> str:
+    """What a LeaseError says: how many leases there are, what to do, and who took them."""
+    return (
+        f"{count} {'message that is' if count == 1 else 'messages that are'} still leased "
+        f"leave{'s' if count == 1 else ''} the peer no room to send in a ring of {capacity} bytes: "
+        "release some (a variable or NumPy array of an earlier round holds its message, and one "
+        "message holds all behind it), or choose a larger capacity" + _describe_watches(handle)
+    )
+
+
+def _describe_watches(handle: c_void_p) -> str:
+    """How old the leases are, and who took them."""
     leases = [watch for watch in list(_watches.values()) if watch.owner is handle]
     if not leases:
         return ""
@@ -125,9 +135,10 @@ class Lease:
 
     data: memoryview of the payload, format 'B', read-only (writable where both ends asked
     for trusted=True). It ends with release(), with the `with` block, or with the last
-    reference to the lease; reading it after that raises ValueError. A slice of it, or a
-    NumPy array over it, may outlive all that, the bus included: the message stays as it is,
-    and takes up its place in the ring, until the last of them dies.
+    reference to the lease. After that it is a released memoryview: it can be named, but its
+    len(), its items and all else of it raise ValueError. A slice of it, or a NumPy array over
+    it, may outlive all that, the bus included: the message stays as it is, and takes up its
+    place in the ring, until the last of them dies.
     size: payload bytes. type_id: the sender's tag.
 
     The bytes are those that the peer wrote, and a hostile one can change them while you
@@ -208,6 +219,9 @@ class Lease:
     def __buffer__(self, flags: int) -> memoryview:
         """memoryview(lease), from Python 3.12 on: the same as lease.data."""
         return self.data[:]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Lease cannot be sent to another process; send bytes(lease.data)")
 
     def __repr__(self) -> str:
         state = ", released" if self.data is _RELEASED else ""

@@ -70,8 +70,15 @@ def _load() -> CDLL:
     raise ImportError(
         "cannot load libtachyon; tried:\n"
         + "\n".join(tries)
-        + "\nInstall the package with pip to build it, or set TACHYON_LIBRARY to the file."
+        + f"\n{_advice()}, or set TACHYON_LIBRARY to the file."
     )
+
+
+def _advice() -> str:
+    sources = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if os.path.exists(os.path.join(sources, "pyproject.toml")):
+        return f"{sources} is the source tree: run `pip install .` there first"
+    return "Install the package with pip to build it"
 
 
 _yielding = _load()
@@ -141,10 +148,10 @@ def error_detail() -> str:
     return str(detail.decode("utf-8", "replace"))
 
 
-def failure(status: int, what: str, path: str, more: str = "") -> TachyonError:
+def failure(status: int, what: str, path: str) -> TachyonError:
     """Make the exception for a status that a function has just returned in this thread.
 
-    what: the attempt, "receive from". path: the bus or listener it was about. more: to be
-    said after what the C library says.
+    what: the attempt, "receive from". path: the bus or listener it was about.
     """
-    return error_from_errno(status, f"{what} {path!r}", error_detail() + more)
+    # The C library begins with the path, which has just been said.
+    return error_from_errno(status, f"{what} {path!r}", error_detail().removeprefix(f"{path}: "))

@@ -7,10 +7,10 @@ from ctypes import byref, c_void_p
 
 from tachyon._aio import AsyncListening
 from tachyon._bus import Bus
-from tachyon._end import close_at_exit
+from tachyon._end import close_at_exit, refuse_to_leave
 from tachyon._errors import ClosedError, WaitTimeoutError
 from tachyon._library import failure, function
-from tachyon._options import encode_path, make_options
+from tachyon._options import encode_path, make_listen_options
 from tachyon._sleeps import Sleeps
 from tachyon._wait import Countdown, call_blocking
 
@@ -42,7 +42,8 @@ class Listener(AsyncListening):
         that is no socket, is left alone.
     capacity: ring from the connector to us, bytes; rounded up to a power of two of at least
         a page. Default 1 MiB. reply_capacity: ring from us to the connector; default: as
-        capacity. max_capacity: largest ring to make or map; default 64 GiB.
+        capacity. max_capacity: largest ring to make or map; default: half
+        of the machine's memory, at most 64 GiB.
     spin: how long a wait polls before it sleeps, seconds; default: adaptive, up to 50 us,
         and never on one processor; 0: never.
     prefault: map all pages now. mlock: lock both rings in memory. huge_pages: use 2 MiB
@@ -76,7 +77,7 @@ class Listener(AsyncListening):
         self._closed = False
         self._sleeps = Sleeps()
         raw_path, self._path = encode_path(path)
-        struct = make_options(capacity=capacity, **options)
+        struct = make_listen_options(type(self).__name__, {"capacity": capacity, **options})
         struct.kind = self._KIND
         status = _create(byref(self._handle), raw_path, struct)
         if status:
@@ -133,6 +134,8 @@ class Listener(AsyncListening):
         handle = getattr(self, "_handle", None)
         if handle:
             _free(handle)
+
+    __reduce__ = refuse_to_leave
 
     def __enter__(self) -> Listener:
         return self

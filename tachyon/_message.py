@@ -101,7 +101,10 @@ def checked_type_id(type_id: int) -> int:
     """The type_id as a plain int. Raises TypeError, ValueError."""
     from operator import index
 
-    number = index(type_id)
+    try:
+        number = index(type_id)
+    except TypeError:
+        raise TypeError(f"type_id must be an int, not {type(type_id).__name__}") from None
     if not 0 <= number <= 0xFFFFFFFF:
         raise ValueError(f"type_id must be 0 to 2**32 - 1, and is {number}")
     return number

@@ -35,16 +35,23 @@ if TYPE_CHECKING:
         max_pending: int | None
 
 
+_NO_LIMIT = 2**64 - 1
 LISTENERS_OWN = {"capacity", "reply_capacity", "socket_mode", "max_pending"}
 
 
-def _positive(name: str, value: int | None, largest: int = 2**64 - 1) -> int:
+def _positive(name: str, value: int | None, largest: int = _NO_LIMIT) -> int:
     """The number for a field in which 0 means the default."""
     if value is None:
         return 0
     from operator import index
 
-    number = index(value)
+    try:
+        number = index(value)
+    except TypeError:
+        unit = " of bytes" if name.endswith("capacity") else ""
+        raise TypeError(f"{name} must be an int{unit}, not {type(value).__name__}") from None
+    if number < 1 and largest == _NO_LIMIT:
+        raise ValueError(f"{name} must be at least 1, and is {number}")
     if not 1 <= number <= largest:
         raise ValueError(f"{name} must be 1 to {largest}, and is {number}")
     return number
@@ -131,11 +138,25 @@ def make_options(
     return options
 
 
-def make_connect_options(**options: Any) -> OptionsStruct:
-    """make_options() without those that only a listener has."""
+_NAMES = tuple(make_options.__kwdefaults__ or ())
+
+
+def make_listen_options(kind: str, options: Any) -> OptionsStruct:
+    """make_options(), for who has these keywords. kind: the name of the class."""
+    for name in options:
+        if name not in _NAMES:
+            raise TypeError(f"{kind}() has no option {name!r}; it has: {', '.join(_NAMES)}")
+    return make_options(**options)
+
+
+def make_connect_options(kind: str, options: Any) -> OptionsStruct:
+    """make_options() without those that only a listener has. kind: the name of the class."""
     for name in options:
         if name in LISTENERS_OWN:
             raise TypeError(f"{name} is an option of the listener's side, not of connect()")
+        if name not in _NAMES:
+            own = ", ".join(name for name in _NAMES if name not in LISTENERS_OWN)
+            raise TypeError(f"{kind}.connect() has no option {name!r}; it has: timeout, {own}")
     return make_options(**options)
 
 

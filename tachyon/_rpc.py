@@ -292,7 +292,7 @@ class RpcBus(End):
         max_outstanding: the most calls that may wait for a reply, up to 2**20.
         """
         raw_path, shown_path = encode_path(path)
-        struct = make_connect_options(**options)
+        struct = make_connect_options("RpcBus", options)
         struct.kind = KIND_RPC
         countdown = Countdown(timeout)
         bus = cls._empty()
@@ -413,7 +413,9 @@ class RpcBus(End):
     def _failed_to_send(self, status: int, size: int, countdown: Countdown) -> Exception:
         if status in (-errno.EAGAIN, -errno.ETIMEDOUT):
             return WaitTimeoutError(
-                -status, f"the ring of {self._path!r} is full: no room for {size} bytes {countdown}"
+                -status,
+                f"the ring of {self._path!r} is full: no room for {size} bytes {countdown}; "
+                "the peer is slow, or keeps leases",
             )
         if status == -errno.EMSGSIZE:
             return MessageTooLargeError(

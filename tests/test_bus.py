@@ -8,8 +8,10 @@ import enum
 import errno
 import mmap
 import os
+import pickle
 import select
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -482,3 +484,32 @@ def test_threads_do_not_stop_each_other(pair: Pair) -> None:
     assert ran.is_set()
     a.send(b"x")
     receiving.result()
+
+
+def test_what_belongs_to_this_process_cannot_be_pickled(make_pair: MakePair, path: Path) -> None:
+    a, b = make_pair(4096)
+    a.send(b"x")
+    with tachyon.Listener(path) as listener, b.recv_zero_copy() as lease:
+        for thing in (a, listener, lease):
+            name = type(thing).__name__
+            with pytest.raises(TypeError, match=f"a {name} cannot be sent to another process"):
+                pickle.dumps(thing)
+
+
+def test_a_bus_is_not_made_by_calling_its_class(path: Path) -> None:
+    with pytest.raises(TypeError, match=r"use Bus\.listen\(path\), Bus\.connect\(path\)"):
+        tachyon.Bus(path)
+    with pytest.raises(TypeError, match=r"use RpcBus\.listen\(path\)"):
+        tachyon.RpcBus(path)
+
+
+def test_a_type_id_that_is_no_number_is_named(make_pair: MakePair) -> None:
+    a, _ = make_pair(4096)
+    with pytest.raises(TypeError, match="type_id must be an int, not str"):
+        a.send(b"", "a")  # type: ignore[arg-type]
+
+
+def test_tracebacks_name_what_is_public() -> None:
+    for name in tachyon.__all__:
+        value = getattr(tachyon, name)
+        assert not isinstance(value, type) or value.__module__ == "tachyon", name

@@ -257,3 +257,18 @@ print(*sorted(new - set(sys.stdlib_module_names)))
     # The fastest: the machine may be doing other things.
     assert min(float(lines[0]) for lines in ran) < 0.015
     assert {lines[1] for lines in ran} == {"tachyon"}
+
+
+def test_python_in_the_sources_is_told_to_install_first(tmp_path: Path) -> None:
+    shutil.copytree(
+        Path(tachyon.__file__).parent, tmp_path / "tachyon", ignore=shutil.ignore_patterns("_lib")
+    )
+    (tmp_path / "pyproject.toml").touch()
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import tachyon"
+    environment = {key: value for key, value in os.environ.items() if key != "TACHYON_LIBRARY"}
+    # -S: without site-packages, where the package may be installed.
+    command = [sys.executable, "-S", "-c", script]
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"{tmp_path} is the source tree: run `pip install .` there first" in done.stderr

@@ -244,9 +244,20 @@ def test_options_that_cannot_be_are_named(path: Path, name: str, values: list[An
 
 
 def test_options_of_a_wrong_type_or_name_are_type_errors(path: Path) -> None:
-    for options in ({"capacity": "1M"}, {"capacity": 1.5}, {"colour": 1}, {"spin": "long"}):
-        with pytest.raises(TypeError):
+    for options, says in (
+        ({"capacity": "1M"}, "capacity must be an int of bytes, not str"),
+        ({"capacity": 1.5}, "capacity must be an int of bytes, not float"),
+        ({"colour": 1}, r"Listener\(\) has no option 'colour'; it has: capacity, "),
+        ({"spin": "long"}, "str"),
+    ):
+        with pytest.raises(TypeError, match=says):
             tachyon.Listener(path, **options)  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"Bus\.connect\(\) has no option 'colour'; it has: timeout, "
+    ):
+        tachyon.Bus.connect(path, colour=1)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="capacity must be at least 1, and is -1"):
+        tachyon.Listener(path, -1)
     for name in ("capacity", "reply_capacity", "socket_mode", "max_pending"):
         with pytest.raises(TypeError, match=name):
             tachyon.Bus.connect(path, **{name: 4096})
@@ -337,3 +348,19 @@ def test_errors_are_os_errors_with_an_errno(path: Path) -> None:
         tachyon.Bus.connect(path, timeout=0)
     assert caught.value.errno == errno.EAGAIN
     assert not str(caught.value).startswith("[")
+
+
+@pytest.mark.parametrize("attempt", [tachyon.Bus.connect, tachyon.Bus.listen, tachyon.Listener])
+def test_a_missing_folder_is_named_at_once(attempt: Callable[[Path], Any], path: Path) -> None:
+    missing = path.parent / "missing"
+    with pytest.raises(tachyon.PathError) as caught:
+        attempt(missing / "bus")
+    assert f"'{missing}/bus': there is no folder {missing}; create it" in str(caught.value)
+
+
+def test_an_error_names_the_path_once(path: Path) -> None:
+    path.write_text("a file")
+    for attempt in (tachyon.Bus.connect, tachyon.Bus.listen):
+        with pytest.raises(tachyon.PathError) as caught:
+            attempt(path)
+        assert str(caught.value).count(str(path)) == 1

@@ -402,3 +402,17 @@ def test_a_slot_waits_for_room(make_pair: MakePair) -> None:
     with reserving.result() as slot:
         slot.data[:] = bytes(3000)
     assert b.recv().size == 3000
+
+
+def test_a_lease_error_counts_in_good_english_and_says_what_to_do(make_pair: MakePair) -> None:
+    a, b = make_pair(4096)
+    a.send(bytes(a.max_message_size))
+    lease = b.recv_zero_copy()
+    with pytest.raises(tachyon.LeaseError) as caught:
+        b.recv(timeout=0)
+    text = str(caught.value)
+    assert "1 message that is still leased leaves the peer no room" in text
+    assert "in a ring of 4096 bytes" in text
+    assert "NumPy array of an earlier round" in text
+    assert "larger capacity" in text
+    lease.release()
