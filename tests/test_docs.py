@@ -377,9 +377,16 @@ def number_of(name: str) -> int:
 ERROR_ROWS = list(tables(ROOT / "README.md", "what happened", "Python", "C"))
 
 
+# What the numbers of these mean depends on which function returned them.
+CHOSEN_BY_THE_CALL = {"ArrayFormatError", "RecordMismatchError"}
+
+
 @pytest.mark.parametrize("row", ERROR_ROWS, ids=lambda row: row[0])
 def test_error_table_agrees_with_the_exceptions(row: list[str]) -> None:
     classes = [word for word in code_words(row[1]) if hasattr(tachyon, word)]
+    if classes and set(classes) <= CHOSEN_BY_THE_CALL:
+        assert all(f"-{name}" in HEADER for name in code_words(row[2]))
+        return
     for name in code_words(row[2]):
         kind = type(error_from_errno(number_of(name), "try")).__name__
         # EINTR never becomes an exception: Python waits on.
