@@ -21,7 +21,7 @@ from tachyon._wait import Countdown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
     from typing import Any
 
     from numpy.typing import DTypeLike, NDArray
@@ -49,6 +49,8 @@ _MAX_DATA = 2**63 - 1
 _REMEMBERED = 64
 
 _AT_ONCE = c_int64(0)
+# CO_OPTIMIZED: code whose local variables are not in a dictionary.
+_FUNCTION = 1
 _UINT8 = np.dtype("u1")
 
 
@@ -319,7 +321,8 @@ class ArraySlot:
         if array is None:
             return
         # Here: `array`, the argument, and the name in the `with` statement.
-        if sys.getrefcount(array) <= 3 + _count_in_frames(array, traceback):
+        references = sys.getrefcount(array) - 3
+        if references <= 0 or references <= _count_locals(array, traceback, sys._getframe(1)):
             _detach(array)
         del array
         if kind is None:
@@ -328,13 +331,22 @@ class ArraySlot:
             self._slot.cancel()
 
 
-def _count_in_frames(array: NDArray[Any], traceback: TracebackType | None) -> int:
-    """References that are but local variables of the functions that an exception has left."""
-    count = 0
+def _count_locals(array: NDArray[Any], traceback: TracebackType | None, frame: FrameType) -> int:
+    """References that are but names: local variables of the functions that an exception has
+    left, and the copies of local variables that Python makes for a debugger (up to 3.12).
+
+    frame: that of the `with` statement.
+    """
+    are_copied = sys.gettrace() is not None and sys.version_info < (3, 13)
+    count = _count_names(array, frame) if are_copied and frame.f_code.co_flags & _FUNCTION else 0
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
-        count += sum(value is array for value in traceback.tb_frame.f_locals.values())
+        count += _count_names(array, traceback.tb_frame) * (2 if are_copied else 1)
     return count
+
+
+def _count_names(array: NDArray[Any], frame: FrameType) -> int:
+    return sum(value is array for value in frame.f_locals.values())
 
 
 def _detach(array: NDArray[Any]) -> None:

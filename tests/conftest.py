@@ -16,12 +16,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 import tachyon
 
 # Long enough for a busy machine; what takes longer hangs.
 PATIENCE = 30
+# Examples of `pytest --hypothesis-profile=long`: about ten minutes for a model.
+LONG = 14000
+hypothesis.settings.register_profile("long", max_examples=LONG)
 PPOLL = {"x86_64": "271", "aarch64": "73"}[platform.machine()]
 
 # Processes that tests start may find the source tree's package before the installed one, and

@@ -8,6 +8,7 @@ import os
 import random
 import struct
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,29 @@ def test_an_exception_cancels(pair: Pair) -> None:
     a.send(b"next")
     assert b.recv().data == b"next"
     assert a.stats().sent_messages == 1
+
+
+def test_a_debugger_may_look_on(pair: Pair) -> None:
+    a, b = pair
+
+    def trace(*_: Any) -> Any:
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with a.reserve_array(10, "i4") as array:
+            array[:] = 5
+        with pytest.raises(KeyError), a.reserve_array(10, "i4") as array:
+            fail_with(array)
+        with pytest.raises(BufferError), a.reserve_array(10, "i4") as array:
+            kept = array[1:]
+        del kept, array
+    finally:
+        sys.settrace(before)
+    assert b.recv_array().tolist() == [5] * 10
+    a.send(b"next")
+    assert a.stats().sent_messages == 2
 
 
 @pytest.mark.parametrize(
