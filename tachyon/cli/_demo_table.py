@@ -11,7 +11,7 @@ from tachyon.cli._demo_links import BLOCK_SIZE
 Result = dict[str, Any]
 Row = tuple[str, str, str, str]
 
-WIDTHS = (34, 14, 14, 14)
+WIDTHS = (34, 14, 14, 17)
 
 ONE_CPU = """
 There is only one CPU here. The two processes take turns on it, so nothing can
