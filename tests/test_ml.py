@@ -262,3 +262,55 @@ def test_records_of_ml_dtypes(pair: Pair) -> None:
     dtype = np.dtype(ml_dtypes.bfloat16)
     assert a.send_records(np.ones((10, 4), dtype)) == 10
     assert b.recv_records(np.dtype((dtype, 4))).shape == (10, 4)
+
+
+# ---- the examples that people copy ----
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "features"
+
+
+def build_producer(folder: Path) -> list[str]:
+    library = tachyon.library_path()
+    # Where the loader looks: under the name that the program is linked with.
+    (folder / "libtachyon.so.1").symlink_to(library)
+    command = [*os.environ.get("CC", "cc").split(), "-O2", "-Wall", "-Werror"]
+    command += [f"-I{EXAMPLES.parent.parent / 'include'}", str(EXAMPLES / "produce.c"), library]
+    subprocess.run([*command, "-o", str(folder / "produce"), f"-Wl,-rpath,{folder}"], check=True)
+    return [str(folder / "produce")]
+
+
+def expected_counts() -> list[int]:
+    import torch
+
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 3)]
+    values = (np.arange(102400)[:, None] * 31 + np.arange(32) * 7) % 101
+    features = torch.from_numpy(values.astype("f4") / np.float32(101) - np.float32(0.5))
+    with torch.inference_mode():
+        classes = torch.nn.Sequential(*layers)(features).argmax(1)
+    return [int(n) for n in classes.bincount(minlength=3)]
+
+
+@pytest.mark.parametrize("language", ["c", "python"])
+def test_features_stream_into_a_model(folder: Path, language: str) -> None:
+    producer = [sys.executable, str(EXAMPLES / "produce.py")]
+    if language == "c":
+        producer = build_producer(folder)
+    path = str(folder / "features")
+    package = os.path.dirname(os.path.dirname(tachyon.__file__))
+    environment = {**os.environ, "PYTHONPATH": package}
+    consumer = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "classify.py"), path],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        subprocess.run([*producer, path], env=environment, check=True, timeout=120)
+        output = consumer.communicate(timeout=120)[0]
+    finally:
+        consumer.kill()
+    counts = expected_counts()
+    assert sum(count > 0 for count in counts) > 1, "a model that tells nothing apart proves nothing"
+    assert consumer.returncode == 0
+    assert output == f"102400 vectors, by class: {counts}\n"
