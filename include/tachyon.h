@@ -401,7 +401,7 @@ TACHYON_API int tachyon_bus_commit(tachyon_bus *bus, size_t size, uint32_t type_
  *
  * Nothing is sent; the receiver never sees what was written.
  *
- * Return: 0, or -ECANCELED, -TACHYON_EFORK.
+ * Return: 0, or -ECANCELED, -EPROTO, -TACHYON_EFORK.
  */
 TACHYON_API int tachyon_bus_cancel(tachyon_bus *bus);
 
@@ -443,9 +443,8 @@ TACHYON_API int tachyon_bus_recv_batch(tachyon_bus *bus, tachyon_message *messag
  * @lease: tachyon_message.lease
  *
  * In any order, from any thread. After it the message's bytes must not be
- * looked at. The peer may use the room at once, except that while another
- * message is waiting to be received, up to an eighth of the ring may be held
- * back until it is. After tachyon_bus_free(), the last release frees the memory.
+ * looked at. The peer can use the room at once, as far as no older lease is
+ * out. After tachyon_bus_free(), the last release frees the memory.
  *
  * Return: 0, or -EINVAL (not a lease that is out: released twice?), -TACHYON_EFORK.
  */

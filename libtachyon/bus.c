@@ -2,7 +2,7 @@
 /*
  * A message's trip: tachyon_bus_send() -> ring_send_small() -> bus_wake_data(),
  * which makes a system call only if the peer sleeps; tachyon_bus_recv() ->
- * ring_recv_small(); tachyon_bus_release() -> ring_release_newest(). All else
+ * ring_recv_small(); tachyon_bus_release() -> ring_release_alone(). All else
  * is one call away, in the functions that end in _slow.
  */
 #include "bus.h"
@@ -85,10 +85,8 @@ int bus_break_frame(struct tachyon_bus *bus) {
 }
 
 void bus_check_in(struct tachyon_bus *bus) {
-        if (atomic_load_explicit(&bus->in.cursor, memory_order_relaxed) < bus->in.checkpoint)
-                return;
-        bus_publish_released(bus);
-        ring_checkpoint(&bus->in);
+        if (atomic_load_explicit(&bus->in.cursor, memory_order_relaxed) >= bus->in.checkpoint)
+                ring_checkpoint(&bus->in);
 }
 
 /* 0, -EAGAIN, or -EPROTO, which ends the bus. */
@@ -198,16 +196,16 @@ static __attribute__((__noinline__)) int bus_release_slow(struct tachyon_bus *bu
         r = ring_release(&bus->in, lease);
         if (r < 0)
                 return bus_release_error(bus, lease);
-        /* Held back for now (see ring.h), unless the peer is seen to wait for it. */
-        if (r > 0 || atomic_load_explicit(&bus->peer->space_waiting, memory_order_relaxed))
-                bus_publish_released(bus);
+        bus_publish_released(bus);
         return 0;
 }
 
 TACHYON_API int tachyon_bus_release(tachyon_bus *bus, uint64_t lease) {
-        if (bus_may_recv(bus) && likely(!atomic_load_explicit(&bus->peer->space_waiting, memory_order_relaxed)) &&
-            likely(ring_release_newest(&bus->in, lease)))
+        if (likely(!atomic_load_explicit(&bus->handle.attention, memory_order_relaxed)) &&
+            likely(ring_release_alone(&bus->in, lease))) {
+                bus_wake_space(bus, false); /* with fences, `attention` is set */
                 return 0;
+        }
         return bus_release_slow(bus, lease);
 }
 

@@ -101,7 +101,7 @@ int bus_await_either(struct tachyon_bus *bus, uint64_t size, int64_t deadline);
 
 /* bus.c. The peer wrote a frame that cannot be: -EPROTO. */
 int bus_break_frame(struct tachyon_bus *bus);
-/* After a receive: publishes what is released where it is time, and says when it is next. */
+/* After a receive: is it time to find out how far one-line frames may reach? */
 void bus_check_in(struct tachyon_bus *bus);
 
 static inline int bus_dead(const struct tachyon_bus *bus) {
@@ -121,6 +121,14 @@ static inline int bus_wake_data(struct tachyon_bus *bus, bool fence) {
         uint32_t epoch = waker_look(&bus->data_waker, fence);
 
         return likely(!epoch) ? 0 : bus_ring(bus, &bus->data_waker, epoch);
+}
+
+/* After read_position moved: is the peer to be told? */
+static inline void bus_wake_space(struct tachyon_bus *bus, bool fence) {
+        uint32_t epoch = waker_look(&bus->space_waker, fence);
+
+        if (unlikely(epoch))
+                bus_ring(bus, &bus->space_waker, epoch);
 }
 
 #endif

@@ -182,6 +182,8 @@ int bus_new(struct tachyon_bus **busp, struct connection *connection, const stru
         }
         bus_init(bus, connection, settings);
         *connection = (struct connection)CONNECTION_INIT;
+        os_refuse_descriptors(bus->connection.socket);
+        os_refuse_descriptors(bus->connection.room);
         handle_add(&bus->handle);
         *busp = bus;
         return 0;
@@ -219,9 +221,7 @@ TACHYON_API void tachyon_bus_close(tachyon_bus *bus) {
                 handle_kill(&bus->handle, ECANCELED);
                 bus_tell_end(bus);
         }
-        closep(&bus->connection.socket);
-        closep(&bus->connection.room);
-        closep(&bus->connection.process);
+        connection_close_descriptors(&bus->connection);
 }
 
 TACHYON_API void tachyon_bus_free(tachyon_bus *bus) {

@@ -36,7 +36,6 @@ static int bus_look_around(struct tachyon_bus *bus, struct sleeper *sleeper) {
 static int bus_arm_busy(struct tachyon_bus *bus) {
         int r;
 
-        bus_publish_released(bus);
         r = bus_look_around(bus, &bus->data_sleeper);
         if (r < 0)
                 return r;
@@ -66,7 +65,6 @@ TACHYON_API int tachyon_bus_arm(tachyon_bus *bus) {
 static int bus_arm_space_busy(struct tachyon_bus *bus, uint64_t length) {
         int r;
 
-        bus_publish_released(bus);
         r = bus_look_around(bus, &bus->space_sleeper);
         if (r < 0)
                 return r;
@@ -139,7 +137,6 @@ static int either_poll(struct tachyon_bus *bus, int64_t deadline) {
 static int either_sleep(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
         int r;
 
-        bus_publish_released(bus);
         bus_want_room(bus, length);
         sleeper_announce(&bus->space_sleeper);
         sleeper_announce(&bus->data_sleeper);

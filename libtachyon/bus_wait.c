@@ -37,16 +37,9 @@ void bus_use_fences(struct tachyon_bus *bus) {
         atomic_store_explicit(&bus->handle.attention, 1, memory_order_relaxed);
 }
 
-static void bus_wake_space(struct tachyon_bus *bus) {
-        uint32_t epoch = waker_look(&bus->space_waker, bus_uses_fences(bus));
-
-        if (unlikely(epoch))
-                bus_ring(bus, &bus->space_waker, epoch);
-}
-
 void bus_publish_released(struct tachyon_bus *bus) {
         if (ring_advance(&bus->in))
-                bus_wake_space(bus);
+                bus_wake_space(bus, bus_uses_fences(bus));
 }
 
 /* ---- sleeping ----------------------------------------------------------- */
@@ -99,7 +92,10 @@ static int bus_sleep(struct tachyon_bus *bus, struct sleeper *sleeper, int64_t d
         r = sleeper_take_rings(sleeper);
         if (r == -ECONNRESET)
                 bus_note_gone(bus);
-        return r == -EPROTO ? bus_break(bus) : 0;
+        if (r == -EPROTO)
+                return bus_break(bus);
+        /* Woken, but too late: a peer that rings all the time shall not keep us past the deadline. */
+        return deadline != DEADLINE_NEVER && now_ns() >= deadline ? -ETIMEDOUT : 0;
 }
 
 /* A look at the peer's life, for callers that never sleep. */
@@ -174,7 +170,7 @@ static bool bus_leases_block(struct tachyon_bus *bus) {
 
 static int bus_explain_leases(struct tachyon_bus *bus) {
         return fail(TACHYON_ELEASES,
-                    "%llu messages that are still leased leave the peer no room to send: release some",
+                    "leases that are still out, %llu of them, leave the peer no room to send: release some",
                     (unsigned long long)ring_leases_out(&bus->in));
 }
 
@@ -237,7 +233,6 @@ int bus_await_data(struct tachyon_bus *bus, int64_t timeout_ns) {
 
         if (r) /* first: in a forked child, nothing of the rings is mapped */
                 return bus_explain_death(r);
-        bus_publish_released(bus);
         r = bus_look_for_data(bus);
         if (r == 0 && timeout_ns == 0) {
                 bus_probe_sometimes(bus);
@@ -342,8 +337,30 @@ int bus_check_size(const struct tachyon_bus *bus, uint64_t size) {
         return 0;
 }
 
+/*
+ * There is room, but little, in a ring that was full: while the consumer goes on
+ * reading, wait for an eighth; when it pauses, go on. Otherwise a faster
+ * producer would take each line as it is freed, and read_position's line would
+ * travel for every message, to the cost of both.
+ */
+#define GATHER_LOOKS 64
+#define GATHER_PAUSES 16
+
+static void bus_let_room_gather(struct tachyon_bus *bus) {
+        struct ring_producer *out = &bus->out;
+        uint64_t seen;
+
+        for (int i = 0; i < GATHER_LOOKS && out->limit - out->position < ring_capacity(out->mask) / 8; i++) {
+                seen = out->read_position;
+                for (int k = 0; k < GATHER_PAUSES; k++)
+                        cpu_relax();
+                if (ring_refresh(out) < 0 || out->read_position == seen)
+                        return;
+        }
+}
+
 /* 0: a message of this size fits; or an error, -EAGAIN for an immediate deadline. */
-int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
+static int bus_find_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
         uint64_t length = frame_length(size, FRAME_INLINE_SIZE);
         int r;
 
@@ -356,7 +373,6 @@ int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
                 return fail(EBUSY, "a reservation is open: commit or cancel it first");
         if (r > 0)
                 return 0;
-        bus_publish_released(bus);
         if (timeout_ns == 0) {
                 bus_probe_sometimes(bus);
                 r = bus_look_for_room(bus, length);
@@ -373,6 +389,14 @@ int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
                 sleeper_vacate(&bus->space_sleeper);
         }
         return bus_leave(bus, r);
+}
+
+int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
+        int r = bus_find_room(bus, size, timeout_ns);
+
+        if (r == 0 && timeout_ns != 0 && bus->settings.spin_ns)
+                bus_let_room_gather(bus);
+        return r;
 }
 
 TACHYON_API int tachyon_bus_wait_space(tachyon_bus *bus, size_t size, int64_t timeout_ns) {

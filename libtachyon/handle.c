@@ -21,6 +21,8 @@ static void in_child(void) {
         for (struct handle *handle = first; handle; handle = handle->next) {
                 atomic_store_explicit(&handle->dead, TACHYON_EFORK, memory_order_relaxed);
                 atomic_store_explicit(&handle->attention, 1, memory_order_relaxed);
+                if (handle->forked)
+                        handle->forked(handle);
         }
         first = NULL;
         pthread_mutex_unlock(&lock);

@@ -10,10 +10,14 @@
 /* The most descriptors that Linux lets one message carry: none may get lost unclosed. */
 #define MAX_FDS_IN_MESSAGE 253
 
-void connection_destroy(struct connection *connection) {
+void connection_close_descriptors(struct connection *connection) {
         closep(&connection->socket);
         closep(&connection->room);
         closep(&connection->process);
+}
+
+void connection_destroy(struct connection *connection) {
+        connection_close_descriptors(connection);
         half_destroy(&connection->ours);
         half_destroy(&connection->theirs);
 }
@@ -118,13 +122,14 @@ static int hello_refused(struct hello *hello, const char *path) {
 
 static void greeting_clear(struct greeting *greeting) {
         for (size_t i = 0; i < greeting->n_fds; i++)
-                close_fd(greeting->fds[i]);
+                if (greeting->fds[i] >= 0)
+                        os_discard(greeting->fds[i]);
         *greeting = (struct greeting){ .have = 0 };
 }
 
-/* Keeps what fits, closes the rest; false where anything was too much or lost. */
-static bool greeting_take_fds(struct greeting *greeting, struct msghdr *message) {
-        bool complete = !(message->msg_flags & MSG_CTRUNC);
+/* Keeps what fits, closes the rest; an error where anything was too much or lost. */
+static int greeting_take_fds(struct greeting *greeting, struct msghdr *message) {
+        size_t surplus = 0;
 
         for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
                 if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
@@ -136,12 +141,17 @@ static bool greeting_take_fds(struct greeting *greeting, struct msghdr *message)
                         if (greeting->n_fds < GREETING_MAX_FDS) {
                                 greeting->fds[greeting->n_fds++] = fd;
                         } else {
-                                close_fd(fd);
-                                complete = false;
+                                os_discard(fd);
+                                surplus++;
                         }
                 }
         }
-        return complete;
+        /* First: who sends hundreds of them shall not make it look like a shortage of ours. */
+        if (surplus)
+                return fail(EPROTO, "the peer sent too many descriptors");
+        if (message->msg_flags & MSG_CTRUNC)
+                return fail(EMFILE, "no descriptors left for the peer's memory");
+        return 0;
 }
 
 /* 1: whole; 0: more has to come; or an error. Never reads a byte beyond the hello. */
@@ -161,6 +171,7 @@ static int greeting_receive(struct greeting *greeting, int socket) {
                 .msg_controllen = sizeof(control.space),
         };
         ssize_t n;
+        int r;
 
         n = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -170,10 +181,9 @@ static int greeting_receive(struct greeting *greeting, int socket) {
                 return fail_hung_up();
         if (n < 0)
                 return fail(errno, "cannot read the peer's introduction: %s", strerror(errno));
-        if (!greeting_take_fds(greeting, &message))
-                return fail(message.msg_flags & MSG_CTRUNC ? EMFILE : EPROTO,
-                            message.msg_flags & MSG_CTRUNC ? "no descriptors left for the peer's memory"
-                                                           : "the peer sent too many descriptors");
+        r = greeting_take_fds(greeting, &message);
+        if (r < 0)
+                return r;
         if (n == 0)
                 return fail_hung_up();
         greeting->have += (size_t)n;

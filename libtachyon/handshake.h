@@ -33,6 +33,7 @@ struct connection {
 
 #define CONNECTION_INIT { .socket = -1, .room = -1, .process = -1 }
 
+void connection_close_descriptors(struct connection *connection);
 void connection_destroy(struct connection *connection);
 
 /* A hello on its way in, with the descriptors that came along. */

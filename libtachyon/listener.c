@@ -148,6 +148,18 @@ static void listener_unlink(struct tachyon_listener *listener) {
 
 /* ---- life --------------------------------------------------------------- */
 
+/* A child that lives on must not keep the lock of a dead listener, nor its queue. */
+static void listener_forked(struct handle *handle) {
+        struct tachyon_listener *listener =
+                (struct tachyon_listener *)(void *)((char *)handle - offsetof(struct tachyon_listener, handle));
+
+        for (uint32_t i = 0; i < listener->n_pending; i++)
+                connection_close_descriptors(&listener->pending[i].connection);
+        closep(&listener->poller);
+        closep(&listener->socket);
+        closep(&listener->lock);
+}
+
 static int listener_open(struct tachyon_listener *listener, const char *path, const tachyon_options *options) {
         int r;
 
@@ -184,6 +196,7 @@ TACHYON_API int tachyon_listener_create(tachyon_listener **listenerp, const char
         if (!listener)
                 return fail(ENOMEM, "no memory for a listener");
         listener->lock = listener->socket = listener->poller = -1;
+        listener->handle.forked = listener_forked;
         handle_add(&listener->handle);
         r = listener_open(listener, path, options);
         if (r < 0) {

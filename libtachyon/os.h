@@ -37,6 +37,11 @@ int os_peer_identity(int socket, struct os_peer *peer);
 /* A descriptor that is readable when the process at the other end is dead; -ENOTSUP. */
 int os_peer_watch(int socket, pid_t pid, int *fdp);
 
+/* Closes a descriptor that a peer sent, which must not make us wait for what its file does at the end. */
+void os_discard(int fd);
+/* No descriptors shall ride on this socket's bytes any more; from Linux 6.16 on. */
+void os_refuse_descriptors(int socket);
+
 /* ppoll with an absolute deadline and tachyon_thread_interrupt_fd(): > 0, 0 at the deadline, or -errno. */
 int os_poll(struct pollfd *fds, size_t n_fds, int64_t deadline);
 

@@ -30,6 +30,9 @@
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
@@ -208,6 +211,20 @@ int os_peer_watch(int socket, pid_t pid, int *fdp) {
                 return -errno;
         *fdp = steal_fd(&fd);
         return 0;
+}
+
+void os_discard(int fd) {
+        const struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+
+        /* The last close of a TCP socket sleeps for as long as its linger option says. */
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+        close_fd(fd);
+}
+
+void os_refuse_descriptors(int socket) {
+        const int no = 0;
+
+        setsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
 }
 
 static _Thread_local int interrupt_fd = -1;

@@ -77,18 +77,20 @@ static int64_t take_records(struct tachyon_bus *bus, tachyon_records *records, u
 TACHYON_API int64_t tachyon_bus_recv_records(tachyon_bus *bus, tachyon_records *records, size_t record_size,
                                              size_t max, const uint32_t *type_id, int64_t timeout_ns) {
         uint64_t type = type_id ? *type_id : TYPE_ANY;
-        int64_t n = -EAGAIN;
+        int64_t deadline = deadline_after(timeout_ns), n = -EAGAIN;
         int r;
 
+        if (bus->correlated)
+                return bus_explain_correlated();
         if (!record_size || !max || record_size > UINT32_MAX)
                 return fail(EINVAL, "records have 1 to 4294967295 bytes, and at least one is wanted");
         if (bus_may_recv(bus))
                 n = take_records(bus, records, record_size, max, type);
         while (n == -EAGAIN) {
-                r = bus_await_data(bus, timeout_ns);
-                n = r < 0 ? r : take_records(bus, records, record_size, max, type);
+                r = bus_await_data(bus, timeout_left(timeout_ns, deadline));
                 if (r < 0)
-                        break;
+                        return r == -EAGAIN && timeout_ns ? -ETIMEDOUT : r;
+                n = take_records(bus, records, record_size, max, type);
         }
         return n;
 }

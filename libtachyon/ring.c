@@ -21,7 +21,6 @@ void ring_consumer_init(struct ring_consumer *consumer, const void *ring, uint64
                 .ring = ring,
                 .mask = capacity - 1,
                 .cursor = position,
-                .publish_at = position + capacity / 8,
                 .allowed_flags = allowed_flags,
                 .leases = leases,
                 .read_position = read_position,
@@ -31,14 +30,9 @@ void ring_consumer_init(struct ring_consumer *consumer, const void *ring, uint64
 }
 
 void ring_checkpoint(struct ring_consumer *consumer) {
-        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
-        uint64_t limit = atomic_load_explicit(consumer->read_position, memory_order_relaxed) +
-                         ring_capacity(consumer->mask) - FRAME_ALIGNMENT;
-
-        if (cursor >= consumer->publish_at)
-                consumer->publish_at = cursor + ring_capacity(consumer->mask) / 8;
-        /* All positions here are multiples of a line, so a one-line frame that begins below ends within. */
-        consumer->checkpoint = limit < consumer->publish_at ? limit : consumer->publish_at;
+        /* All positions are multiples of a line, so a one-line frame that begins below this ends within. */
+        consumer->checkpoint = atomic_load_explicit(consumer->read_position, memory_order_relaxed) +
+                               ring_capacity(consumer->mask) - FRAME_ALIGNMENT;
 }
 
 static void ring_set_limit(struct ring_producer *producer) {

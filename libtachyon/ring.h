@@ -31,10 +31,9 @@
  * thread and in any order. ring_advance() moves read_position over the released
  * frames at the front.
  *
- * When is read_position published? At once, except where the released message
- * was the newest and another one is already waiting: then the consumer will be
- * back for it, and up to an eighth of the ring may be held back, so that a
- * producer at a full ring is not fed line by line.
+ * read_position is published by every release that frees something: room that
+ * the consumer does not need is never kept from the producer. It is the producer
+ * that sees to it that a full ring is not fed line by line, see bus_wait.c.
  */
 #include "layout.h"
 #include "util.h"
@@ -60,8 +59,7 @@ struct ring_consumer {
         const unsigned char *ring;
         uint64_t mask;
         _Atomic uint64_t cursor; /* of the next frame to look at; written by the receiving thread only */
-        uint64_t publish_at;     /* when the cursor reaches this, publish what is released */
-        uint64_t checkpoint;     /* up to here, frames are known to obey I3 and nothing is to be published */
+        uint64_t checkpoint;     /* up to here, one-line frames are known to obey I3 */
         uint64_t allowed_flags;
         uint64_t messages;
         uint64_t bytes;
@@ -264,7 +262,8 @@ static inline int ring_peek(const struct ring_consumer *consumer, struct tachyon
         /* I3. Relaxed: whatever a producer can have seen, this or an older value, allows no more. */
         room = atomic_load_explicit(consumer->read_position, memory_order_relaxed) +
                ring_capacity(consumer->mask) - FRAME_ALIGNMENT - cursor;
-        if (unlikely(length > room || (flags & ~consumer->allowed_flags)))
+        /* More room than there can be: read_position is past the cursor, by a frame that changed after it was put back. */
+        if (unlikely(length > room || room >= ring_capacity(consumer->mask) || (flags & ~consumer->allowed_flags)))
                 return -EPROTO;
 
         message->data = (const unsigned char *)frame +
@@ -292,24 +291,6 @@ static inline int ring_recv(struct ring_consumer *consumer, struct tachyon_messa
         return 0;
 }
 
-/*
- * The hot case: the newest message, of one line, with another one waiting.
- * False: see ring_release(). That it is the newest makes it a valid lease.
- */
-static inline bool ring_release_newest(struct ring_consumer *consumer, uint64_t lease) {
-        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed), mask = consumer->mask;
-        const struct frame *next = (const void *)(consumer->ring + (cursor & mask));
-        _Atomic uint32_t *slot = &consumer->leases[(lease & mask) / FRAME_ALIGNMENT];
-
-        if (unlikely(lease + FRAME_ALIGNMENT != cursor ||
-                     atomic_load_explicit(slot, memory_order_relaxed) != (LEASE_OUT | 1) ||
-                     atomic_load_explicit(&next->stamp, memory_order_relaxed) != (cursor | FRAME_VALID)))
-                return false;
-        /* R3: as in ring_release(). */
-        atomic_store_explicit(slot, 1, memory_order_release);
-        return true;
-}
-
 /* Is this the lease of the newest message, and out? */
 static inline bool ring_is_newest(const struct ring_consumer *consumer, uint64_t lease) {
         uint64_t read_position = atomic_load_explicit(consumer->read_position, memory_order_relaxed);
@@ -321,7 +302,45 @@ static inline bool ring_is_newest(const struct ring_consumer *consumer, uint64_t
                (lines & LEASE_OUT) && lease + (uint64_t)(lines & ~LEASE_OUT) * FRAME_ALIGNMENT == cursor;
 }
 
-/* 0 and released; 1 and released, but ring_advance() is due; or -EINVAL: no such lease is out. */
+/* After a compare-and-swap, a full barrier; which on x86 it is by itself. */
+static inline void barrier_after_swap(void) {
+#if defined(__x86_64__) || defined(__i386__)
+        atomic_signal_fence(memory_order_seq_cst);
+#else
+        atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+/*
+ * The hot case: the only message that is out, of one line. Nobody else has
+ * anything to release then, so that moving read_position needs no search. False:
+ * see ring_release().
+ */
+static inline bool ring_release_alone(struct ring_consumer *consumer, uint64_t lease) {
+        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed), position = lease;
+        _Atomic uint32_t *slot = &consumer->leases[(lease & consumer->mask) / FRAME_ALIGNMENT];
+
+        if (unlikely(lease + FRAME_ALIGNMENT != cursor ||
+                     atomic_load_explicit(slot, memory_order_relaxed) != (LEASE_OUT | 1) ||
+                     atomic_load_explicit(consumer->read_position, memory_order_relaxed) != lease))
+                return false;
+        /* R3: as in ring_release(). */
+        atomic_store_explicit(slot, 1, memory_order_release);
+        /* R4: as in ring_advance(). Where it fails, another thread has seen our slot and done it. */
+        atomic_compare_exchange_strong_explicit(consumer->read_position, &position, cursor, memory_order_acq_rel,
+                                                memory_order_relaxed);
+        /*
+         * F2: pairs with F1. The receiving thread, another one, may have
+         * received and released a next message meanwhile. Either it saw our
+         * slot, and went past it; or we see its cursor here.
+         */
+        barrier_after_swap();
+        if (unlikely(atomic_load_explicit(&consumer->cursor, memory_order_relaxed) != cursor))
+                ring_advance(consumer);
+        return true;
+}
+
+/* 0: released, and ring_advance() is due; or -EINVAL: no such lease is out. */
 static inline int ring_release(struct ring_consumer *consumer, uint64_t lease) {
         uint64_t read_position = atomic_load_explicit(consumer->read_position, memory_order_relaxed);
         uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
@@ -339,7 +358,7 @@ static inline int ring_release(struct ring_consumer *consumer, uint64_t lease) {
          * with A3 in ring_advance(), and through R4 with the producer's A4.
          */
         atomic_store_explicit(slot, lines, memory_order_release);
-        return lease + (uint64_t)lines * FRAME_ALIGNMENT != cursor || !ring_has_message(consumer);
+        return 0;
 }
 
 #endif

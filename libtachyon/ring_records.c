@@ -64,6 +64,8 @@ uint64_t ring_recv_records(struct ring_consumer *consumer, uint64_t size, uint64
         uint64_t room = atomic_load_explicit(consumer->read_position, memory_order_relaxed) +
                         ring_capacity(consumer->mask) - FRAME_ALIGNMENT - cursor;
 
+        if (room >= ring_capacity(consumer->mask)) /* see ring_peek(), which will say so */
+                return 0;
         if (max > room / length)
                 max = room / length;
         /* One lease word has to hold the whole run's lines. */

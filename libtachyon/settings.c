@@ -54,11 +54,18 @@ static int settings_uids(struct settings *settings, const tachyon_options *optio
         return 0;
 }
 
+/* Added to the time of day, and doubled, without overflow. */
+#define LONGEST_NS (365 * 24 * 3600 * NSEC_PER_SEC)
+
+static int64_t at_most_a_year(int64_t ns) {
+        return ns < LONGEST_NS ? ns : LONGEST_NS;
+}
+
 static void settings_spin(struct settings *settings, int64_t spin_ns) {
         bool one_cpu = sysconf(_SC_NPROCESSORS_ONLN) < 2;
 
         settings->spin_fixed = spin_ns > 0;
-        settings->spin_ns = spin_ns > 0 ? spin_ns : spin_ns < 0 || one_cpu ? 0 : DEFAULT_SPIN_NS;
+        settings->spin_ns = spin_ns > 0 ? at_most_a_year(spin_ns) : spin_ns < 0 || one_cpu ? 0 : DEFAULT_SPIN_NS;
 }
 
 static int settings_check(const tachyon_options *options) {
@@ -99,7 +106,7 @@ int settings_init(struct settings *settingsp, const void *options_in) {
         settings.kind = options.kind ? options.kind : TACHYON_KIND_STREAM;
         settings.socket_mode = options.socket_mode ? options.socket_mode : 0600;
         settings.handshake_timeout_ns =
-                options.handshake_timeout_ns ? options.handshake_timeout_ns : DEFAULT_HANDSHAKE_TIMEOUT_NS;
+                options.handshake_timeout_ns ? at_most_a_year(options.handshake_timeout_ns) : DEFAULT_HANDSHAKE_TIMEOUT_NS;
         settings.max_pending = options.max_pending ? (uint32_t)options.max_pending : DEFAULT_MAX_PENDING;
         settings.max_capacity = options.max_capacity ? options.max_capacity : default_max_capacity();
         if (settings.max_capacity > LARGEST_CAPACITY)

@@ -91,5 +91,12 @@ int waker_ring(struct waker *waker, uint32_t epoch) {
                 n = send(waker->doorbell, &ring, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
         while (n < 0 && errno == EINTR);
         /* A full socket is unread bytes: its owner is awake or about to be. */
-        return n < 0 && errno != EAGAIN && errno != ENOBUFS ? -ECONNRESET : 0;
+        if (n == 1 || errno == EAGAIN)
+                return 0;
+        if (errno != ENOBUFS && errno != ENOMEM)
+                return -ECONNRESET;
+        /* The kernel is short of memory: the next publication tries again. */
+        atomic_compare_exchange_strong_explicit(&waker->rung, &epoch, epoch - 1, memory_order_relaxed,
+                                                memory_order_relaxed);
+        return 0;
 }

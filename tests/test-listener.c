@@ -474,14 +474,49 @@ static void test_signal_interrupts_accept(void) {
         tachyon_listener_free(listener);
 }
 
+/* The child of a listener outlives it: neither lock nor queue may stay with the child. */
+static void test_a_forked_child_does_not_keep_a_dead_listeners_path(void) {
+        const char *path = path_of("bus");
+        tachyon_listener *listener;
+        int ready[2], hold[2];
+        char byte;
+        pid_t pid;
+
+        CHECK_EQ(pipe(ready), 0);
+        CHECK_EQ(pipe(hold), 0);
+        pid = fork_helper();
+        if (pid == 0) {
+                listener = listener_at(path, NULL);
+                if (fork() == 0) { /* lives until the test lets go of the pipe */
+                        close(hold[1]);
+                        CHECK_EQ(write(ready[1], "r", 1), 1);
+                        if (read(hold[0], &byte, 1) < 0)
+                                _exit(1);
+                        _exit(0);
+                }
+                for (;;)
+                        pause();
+        }
+        CHECK_EQ(read(ready[0], &byte, 1), 1);
+        CHECK_EQ(kill(pid, SIGKILL), 0);
+        CHECK(WIFSIGNALED(wait_status(pid)));
+        listener = listener_at(path, NULL);
+        serves(listener, path);
+        tachyon_listener_free(listener);
+        close(hold[1]);
+        close(hold[0]);
+        close(ready[0]);
+        close(ready[1]);
+}
+
 static void test_a_forked_child_has_no_listener(void) {
         const char *path = path_of("bus");
         tachyon_listener *listener = listener_at(path, NULL);
+        int fds = fd_count();
         pid_t pid = fork_helper();
 
         if (pid == 0) {
                 tachyon_bus *bus;
-                int fds = fd_count();
 
                 CHECK_EQ(tachyon_listener_accept(listener, &bus, -1), -TACHYON_EFORK);
                 CHECK_EQ(tachyon_listener_fd(listener), -TACHYON_EFORK);
@@ -616,6 +651,7 @@ int main(int argc, char **argv) {
         RUN(test_one_accept_at_a_time);
         RUN(test_signal_interrupts_accept);
         RUN(test_a_forked_child_has_no_listener);
+        RUN(test_a_forked_child_does_not_keep_a_dead_listeners_path);
         RUN(test_accepted_buses_outlive_the_listener);
         RUN(test_users_must_be_allowed_on_both_sides);
         RUN(test_socket_mode_keeps_others_out);
