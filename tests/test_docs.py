@@ -143,7 +143,7 @@ def clone() -> Iterator[Path]:
     clone = folder / "clone"
     ignored = shutil.ignore_patterns(".*", "build*", "dist", "__pycache__", "*.egg-info", "_lib")
     shutil.copytree(ROOT, clone, ignore=ignored)
-    for example in (clone / "examples").iterdir():
+    for example in filter(Path.is_file, (clone / "examples").iterdir()):
         example.write_text(example.read_text().replace("/tmp/", f"{folder}/"))
     make_environment(clone / ".venv/bin")
     yield clone
