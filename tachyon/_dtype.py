@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # Type strings: all kinds that NumPy has but objects.
 _PLAIN_KINDS = "biufcSUVmM"
 _PLAIN = re.compile(r"[<>|](?:[biufcSUV][0-9]{1,9}|[mM]8(?:\[[0-9]{0,9}[A-Za-z]{1,2}\])?)")
-_NAME = re.compile(r"[a-z][a-z0-9_]{1,40}")
+# Names as ml_dtypes has them, or may have.
+_NAME = re.compile(r"(?:b?float|u?int|b?complex)[0-9]{1,2}(?:_[a-z0-9]{1,20})?")
 
 # A structure in a structure in ...: no deeper than this.
 _DEEPEST = 16
