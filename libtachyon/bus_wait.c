@@ -123,13 +123,15 @@ static int64_t coarse_ns(void) {
         return (int64_t)ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
-static void bus_probe_sometimes(struct tachyon_bus *bus) {
+/* True where the thread is wanted elsewhere, see tachyon_thread_interrupt_fd(). */
+static bool bus_probe_sometimes(struct tachyon_bus *bus) {
         int64_t now = coarse_ns();
 
         if (now < atomic_load_explicit(&bus->next_probe, memory_order_relaxed))
-                return;
+                return false;
         atomic_store_explicit(&bus->next_probe, now + PROBE_INTERVAL_NS, memory_order_relaxed);
         bus_probe(bus);
+        return os_interrupted();
 }
 
 /* One thread at a time in each direction's slow path. */
@@ -169,17 +171,18 @@ static bool bus_leases_block(struct tachyon_bus *bus) {
 }
 
 static int bus_explain_leases(struct tachyon_bus *bus) {
-        return fail(TACHYON_ELEASES,
-                    "leases that are still out, %llu of them, leave the peer no room to send: release some",
-                    (unsigned long long)ring_leases_out(&bus->in));
+        uint64_t n = ring_leases_out(&bus->in);
+
+        return fail(TACHYON_ELEASES, "%llu message%s still leased: the peer has no room to send; release some",
+                    (unsigned long long)n, n == 1 ? "" : "s");
 }
 
 static bool waiting_is_over(void *context) {
         struct tachyon_bus *bus = context;
 
         /* Nobody tells one who polls that the peer was killed. Short polls end in a sleep, which sees it. */
-        if (unlikely(bus->settings.spin_ns > PROBE_INTERVAL_NS))
-                bus_probe_sometimes(bus);
+        if (unlikely(bus->settings.spin_ns > PROBE_INTERVAL_NS) && bus_probe_sometimes(bus))
+                return true; /* the sleep that comes next says -EINTR */
         return bus_dead(bus) || bus_peer_end(bus);
 }
 

@@ -44,6 +44,8 @@ void os_refuse_descriptors(int socket);
 
 /* ppoll with an absolute deadline and tachyon_thread_interrupt_fd(): > 0, 0 at the deadline, or -errno. */
 int os_poll(struct pollfd *fds, size_t n_fds, int64_t deadline);
+/* Would os_poll() return -EINTR for tachyon_thread_interrupt_fd()'s sake? */
+bool os_interrupted(void);
 
 /* One descriptor that is readable when one of several is. */
 int os_poller_create(int *fdp);

@@ -254,6 +254,12 @@ static int poll_or_interrupt(struct pollfd *fds, size_t n_fds, const struct time
         return r;
 }
 
+bool os_interrupted(void) {
+        struct pollfd fd = { .fd = interrupt_fd, .events = POLLIN };
+
+        return interrupt_fd >= 0 && poll(&fd, 1, 0) > 0;
+}
+
 int os_poll(struct pollfd *fds, size_t n_fds, int64_t deadline) {
         struct timespec timeout, *timeoutp = NULL;
         int64_t left;

@@ -1,9 +1,10 @@
 """Bus: one end of a connection. The package's hot paths are here: send, recv, iteration.
 
 Each of them is ONE call into C where nothing has to be waited for. That call keeps the
-interpreter lock, so two Python threads can never be inside one ring at a time. Only waiting
-gives the lock up, and it takes nothing out of the ring and puts nothing in: after it, the
-call that keeps the lock is tried again.
+interpreter lock, so two Python threads can never be inside one ring at a time (what a call
+leaves in the slot is another matter: see Bus on threads). Only waiting gives the lock up, and
+it takes nothing out of the ring and puts nothing in: after it, the call that keeps the lock is
+tried again.
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ class Bus(Vectors, AsyncEnd):
     """One end of a connection between two processes; carries messages both ways.
 
     Made by Bus.listen(), Bus.connect() and Listener.accept(). One thread at a time sends and
-    one at a time receives; they may be two threads. A context manager: the `with` block ends
-    with close(). A bus that nobody closed is closed when its last reference dies, or when
-    the interpreter ends.
+    one at a time receives; they may be two threads. Two that receive at the same time get
+    BusyError where both wait, but may lose messages where both find some: take a lock.
+    A context manager: the `with` block ends with close(). A bus that nobody closed is closed
+    when its last reference dies, or when the interpreter ends.
 
     Every `timeout` is in seconds: None waits for ever, 0 tries once. WaitTimeoutError (a
     TimeoutError) says that nothing happened; nothing is lost by it. Ctrl-C ends any wait at

@@ -77,6 +77,18 @@ def test_ctrl_c_ends_receiving(pair: Pair, name: str) -> None:
     assert b.stats().leases == 0
 
 
+def test_ctrl_c_ends_a_wait_that_only_polls(make_pair: MakePair) -> None:
+    """Long before the polling would be over; whether it strikes before or in it."""
+    a, b = make_pair(spin=10 * PATIENCE)
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        in_thread(lambda: os.kill(os.getpid(), signal.SIGINT))
+        b.recv()
+    assert time.monotonic() - begin < PATIENCE
+    a.send(b"still works")
+    assert b.recv().data == b"still works"
+
+
 @pytest.mark.parametrize("name", SENDING)
 def test_ctrl_c_ends_sending(make_pair: MakePair, name: str) -> None:
     a, b = full_pair(make_pair)
