@@ -300,10 +300,10 @@ class ArraySlot:
         self, slot: Slot, header: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> None:
         slot.data[: len(header)] = header
-        inner = np.ndarray(shape, dtype, np.frombuffer(slot.data, _UINT8), len(header))
         # Slices of an array have that array's base for theirs, if it is an array as well: so
-        # they keep the memory by `inner`, and not by this array, which loses it at the end.
-        self._array: NDArray[Any] | None = inner.view()
+        # they keep the memory by `base`, and not by this array, which loses it at the end.
+        base = np.frombuffer(slot.data, _UINT8)
+        self._array: NDArray[Any] | None = np.ndarray(shape, dtype, base, len(header))
         self._slot = slot
 
     def __enter__(self) -> NDArray[Any]:

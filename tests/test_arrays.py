@@ -602,3 +602,15 @@ def test_c_reads_and_writes_the_same_bytes(folder: Path, path: Path) -> None:
                 assert same(message.array(), sent)
         bus.send(b"no array")
         assert echo.communicate(timeout=30)[0] == "Bad message\n"
+
+
+def test_the_loops_of_the_benchmark_check_what_they_move(make_pair: MakePair) -> None:
+    from tachyon.cli._bench import _array_loops
+
+    a, b = make_pair(4 << 20)
+    sending = in_thread(lambda: _array_loops.produce(a, 2, 40))
+    assert _array_loops.consume(b, 2, 40) > 0
+    sending.result()
+    a.send_array(np.zeros(_array_loops.SHAPE, "f4"))
+    with pytest.raises(ValueError, match="array 1 is not what was sent"):
+        _array_loops._take(b, 1, 1)
