@@ -24,7 +24,7 @@ import tachyon
 # Long enough for a busy machine; what takes longer hangs.
 PATIENCE = 30
 # Examples of `pytest --hypothesis-profile=long`: about ten minutes for a model.
-LONG = 14000
+LONG = 21000
 hypothesis.settings.register_profile("long", max_examples=LONG)
 PPOLL = {"x86_64": "271", "aarch64": "73"}[platform.machine()]
 
