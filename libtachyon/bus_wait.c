@@ -11,13 +11,20 @@
 
 /* ---- waking the peer ---------------------------------------------------- */
 
+static bool bus_all_was_read(const struct tachyon_bus *bus) {
+        return atomic_load_explicit(bus->out.peer_read_position, memory_order_relaxed) == bus->out.position;
+}
+
 int bus_ring(struct tachyon_bus *bus, struct waker *waker, uint32_t epoch) {
         int r;
 
         if (epoch == WAITING_CLOSED || bus_peer_end(bus)) {
                 int end = bus_peer_end(bus);
 
-                return end ? bus_explain_end(end) : 0;
+                /* It took all that we sent, and then ended: that is no failure of this message. */
+                if (!end || (waker == &bus->data_waker && bus_all_was_read(bus)))
+                        return 0;
+                return bus_explain_end(end);
         }
         if (atomic_load_explicit(&waker->rung, memory_order_relaxed) == epoch)
                 return 0;

@@ -103,7 +103,8 @@ def test_killed_and_restarted_clients_leave_nothing_behind(
             peer.kill()
             peer.finish()
         until(lambda: server.clients == 0)
-        until(lambda: (descriptors(), mappings()) == base)
+        # Not "equals": what the first client left may have been on its way out when base was taken.
+        until(lambda: descriptors() <= base[0] and mappings() <= base[1])
         with tachyon.RpcBus.connect(path) as caller:
             assert caller.call(b"ab", 1) == b"ba"
 
