@@ -705,8 +705,10 @@ static void *produce(void *context) {
         struct exchange *exchange = context;
 
         for (uint64_t i = 0; i < THREAD_MESSAGES; i++)
-                while (send_pattern(&exchange->ring, i % 300, i) < 0)
+                while (send_pattern(&exchange->ring, i % 300, i) < 0) {
                         CHECK_EQ(ring_refresh(&exchange->ring.producer), 0);
+                        sched_yield(); /* valgrind runs one thread at a time */
+                }
         return NULL;
 }
 
