@@ -188,6 +188,12 @@ static int bus_release_dead(struct tachyon_bus *bus, uint64_t lease) {
         return 0;
 }
 
+/* Moves read_position over what is released, for the peer to use. */
+static void bus_publish_released(struct tachyon_bus *bus) {
+        if (ring_advance(&bus->in))
+                bus_wake_space(bus, bus_uses_fences(bus));
+}
+
 static __attribute__((__noinline__)) int bus_release_slow(struct tachyon_bus *bus, uint64_t lease) {
         int r;
 

@@ -68,8 +68,6 @@ int bus_leave(struct tachyon_bus *bus, int result);
 /* bus_wait.c. Wakes the peer, once for each epoch: 0, or the peer's end. */
 int bus_ring(struct tachyon_bus *bus, struct waker *waker, uint32_t epoch);
 void bus_use_fences(struct tachyon_bus *bus);
-/* Moves read_position over what is released, for the peer to use. */
-void bus_publish_released(struct tachyon_bus *bus);
 /* 0: there is a message; or an error, -EAGAIN where timeout_ns is 0. */
 int bus_await_data(struct tachyon_bus *bus, int64_t timeout_ns);
 /* 0: a message of this size fits; or an error, -EMSGSIZE and -EAGAIN among them. */

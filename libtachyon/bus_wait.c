@@ -44,11 +44,6 @@ void bus_use_fences(struct tachyon_bus *bus) {
         atomic_store_explicit(&bus->handle.attention, 1, memory_order_relaxed);
 }
 
-void bus_publish_released(struct tachyon_bus *bus) {
-        if (ring_advance(&bus->in))
-                bus_wake_space(bus, bus_uses_fences(bus));
-}
-
 /* ---- sleeping ----------------------------------------------------------- */
 
 /* S2 of wait.h. Where the barrier fails, the peer is asked for fences, and sleeps are bounded. */

@@ -110,7 +110,7 @@ bool ring_advance(struct ring_consumer *consumer) {
          * F1: two threads release neighbours. Each stores its lease word, then
          * comes here and looks at the other's; without a full fence in between
          * both could miss the other's store, and read_position would stay
-         * behind with nobody left to move it. Pairs with itself.
+         * behind with nobody left to move it. Pairs with itself, and with F2.
          */
         atomic_thread_fence(memory_order_seq_cst);
         for (;;) {

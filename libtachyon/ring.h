@@ -22,8 +22,8 @@
  *  I3  read_position <= every lease still out, and cursor <= read_position +
  *      capacity - one line. The producer writes below read_position + capacity
  *      only.
- *  I4  read_position only grows: every change is a compare-and-swap from the
- *      value that the scan began with.
+ *  I4  read_position only grows: every change is a compare-and-swap, from the
+ *      value that the scan began with or from the one lease that is out.
  *
  * Leases. `leases` has one word per line of the ring, private to the consumer's
  * process: at a received frame's first line, its length in lines, with
@@ -90,7 +90,7 @@ void ring_cancel(struct ring_producer *producer);
 uint64_t ring_send_records(struct ring_producer *producer, const unsigned char *records, uint64_t size,
                            uint64_t count, uint32_t type_id);
 uint64_t ring_recv_records(struct ring_consumer *consumer, uint64_t size, uint64_t max, uint64_t type);
-/* Until when ring_recv_small() needs no check; the receiving thread's, after each ring_recv() that asks. */
+/* Until when ring_recv_small() needs no check; for the receiving thread, when its cursor is there. */
 void ring_checkpoint(struct ring_consumer *consumer);
 /* True where read_position moved. May be called from any thread. */
 bool ring_advance(struct ring_consumer *consumer);
