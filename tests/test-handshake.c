@@ -465,6 +465,25 @@ static void test_descriptors_cut_off_by_our_limit(void) {
         }
 }
 
+/* Who sends hundreds of them must not make it look like our own shortage: accept would report that. */
+static void test_surplus_descriptors_are_no_shortage_of_ours(void) {
+        struct hello hello = hello_of(HELLO_CONNECT);
+        struct listener listener;
+        int many[253], fds;
+        rlim_t old;
+
+        for (size_t i = 0; i < 253; i++)
+                many[i] = STDOUT_FILENO;
+        listener_open(&listener);
+        fds = fd_count();
+        send_with_fds(listener.peer, &hello, sizeof(hello), many, 253);
+        old = limit_resource(RLIMIT_NOFILE, (rlim_t)fd_lowest() + 10);
+        CHECK_EQ(step(&listener), -EPROTO);
+        limit_resource(RLIMIT_NOFILE, old);
+        CHECK_EQ(fd_count(), fds);
+        listener_close(&listener);
+}
+
 /* ---- a connector and its dishonest listener ----------------------------- */
 
 struct script {
@@ -624,6 +643,7 @@ int main(int argc, char **argv) {
         RUN(test_a_room_doorbell_of_another_process_is_refused);
         RUN(test_a_wrong_number_of_descriptors_is_refused);
         RUN_WITH_REAL_LIMITS(test_descriptors_cut_off_by_our_limit);
+        RUN_WITH_REAL_LIMITS(test_surplus_descriptors_are_no_shortage_of_ours);
         RUN(test_impossible_capacities_are_refused);
         RUN(test_offers_are_checked);
         RUN(test_a_refusal_is_told_in_the_listeners_words);

@@ -469,6 +469,7 @@ static void wrong_end_and_stream_functions_say_so(void) {
         struct ends ends = ends_make(4096);
         struct pair stream = pair_make(NULL);
         tachyon_message message;
+        tachyon_records records;
         tachyon_rpc *rpc;
         uint64_t id;
         void *data;
@@ -482,6 +483,8 @@ static void wrong_end_and_stream_functions_say_so(void) {
         CHECK_EQ(tachyon_bus_send(tachyon_rpc_bus(ends.caller), "x", 1, 0, 0), -EOPNOTSUPP);
         CHECK_EQ(tachyon_bus_reserve(tachyon_rpc_bus(ends.caller), &data, 1, 0), -EOPNOTSUPP);
         CHECK_EQ(tachyon_bus_send_records(tachyon_rpc_bus(ends.caller), "x", 1, 1, 0, 0), -EOPNOTSUPP);
+        submit(ends.caller, 8, 1); /* a message of that size is there, and is no record */
+        CHECK_EQ(tachyon_bus_recv_records(tachyon_rpc_bus(ends.server), &records, 8, 9, NULL, 0), -EOPNOTSUPP);
         pair_free(&stream);
         ends_free(&ends);
 }

@@ -135,6 +135,17 @@ static void test_spin(void) {
         CHECK(settings.spin_fixed);
 }
 
+/* Deadlines are sums, and a spin is doubled: neither may overflow. */
+static void test_the_longest_times_can_be_added_up(void) {
+        tachyon_options options = TACHYON_OPTIONS_INIT;
+
+        options.spin_ns = INT64_MAX;
+        options.handshake_timeout_ns = INT64_MAX;
+        CHECK_EQ(take(&options), 0);
+        CHECK(settings.spin_ns > 0 && settings.spin_ns < INT64_MAX / 4);
+        CHECK(settings.handshake_timeout_ns > 0 && settings.handshake_timeout_ns < INT64_MAX / 4);
+}
+
 int main(int argc, char **argv) {
         tests_begin(argc, argv);
         RUN(test_defaults);
@@ -142,5 +153,6 @@ int main(int argc, char **argv) {
         RUN(test_what_makes_no_sense_is_refused);
         RUN(test_structs_of_other_versions);
         RUN(test_spin);
+        RUN(test_the_longest_times_can_be_added_up);
         return tests_end();
 }
