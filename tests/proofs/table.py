@@ -1,0 +1,29 @@
+"""The table of the proofs of PROMISES.md: what `tests/run-proofs` runs, one row each.
+
+A proof is a program of its own. Its last line is `proof: NAME: SIZE: ok` (or `FAILED`), SIZE
+being its figures in words, and its exit code agrees with it; support.closing() prints that
+line. `quick` is for every run of CI: all of them together take less than 15 minutes on two
+cores, so that one should stay below a minute or two. `full` is the size that is worth a night.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One row: name, and the commands, relative to the repository's root."""
+
+    name: str
+    quick: list[str]
+    full: list[str]
+
+
+PROOFS = [
+    Proof(
+        "transfer",
+        ["tests/transfer/run", "--proof", "--messages", "45000"],
+        ["tests/transfer/run", "--proof", "--messages", "2500000"],
+    ),
+]
