@@ -156,9 +156,10 @@ static void bus_init(struct tachyon_bus *bus, struct connection *connection, con
         bus->correlated = settings->kind == TACHYON_KIND_RPC;
         if (bus->correlated) /* tachyon_bus_send() looks no further on its quick way */
                 atomic_store_explicit(&bus->handle.attention, 1, memory_order_relaxed);
-        ring_producer_init(&bus->out, ours->ring, ours->capacity, &bus->peer->read_position, 0);
+        ring_producer_init(&bus->out, ours->ring, ours->capacity, &bus->peer->read_position,
+                           START_POSITION);
         ring_consumer_init(&bus->in, theirs->ring, theirs->capacity, &bus->control->read_position,
-                           bus->in.leases, allowed_flags(connection, settings), 0);
+                           bus->in.leases, allowed_flags(connection, settings), START_POSITION);
         waker_init(&bus->data_waker, connection->socket, &bus->peer->data_waiting);
         waker_init(&bus->space_waker, connection->room, &bus->peer->space_waiting);
         sleeper_init(&bus->data_sleeper, connection->socket, &bus->control->data_waiting, settings->spin_ns,
@@ -185,6 +186,7 @@ int bus_new(struct tachyon_bus **busp, struct connection *connection, const stru
         os_refuse_descriptors(bus->connection.socket);
         os_refuse_descriptors(bus->connection.room);
         handle_add(&bus->handle);
+        LABEL("bus:made");
         *busp = bus;
         return 0;
 }
@@ -203,9 +205,12 @@ void bus_destroy(struct tachyon_bus *bus) {
 static void bus_tell_end(struct tachyon_bus *bus) {
         /* E2: all that will ever be published is. Pairs with E1 in bus_note_gone(). */
         atomic_store_explicit(&bus->control->state, HALF_CLOSED, memory_order_release);
+        LABEL("close:state");
         /* The peer's sleepers see the end of the sockets, and so do ours; even if a forked child has them open. */
         shutdown(bus->connection.socket, SHUT_RDWR);
+        LABEL("close:data-shut");
         shutdown(bus->connection.room, SHUT_RDWR);
+        LABEL("close:room-shut");
         /* U2: those that entered before the kill are on their way out. */
         while (atomic_load(&bus->users))
                 sched_yield();
@@ -219,9 +224,12 @@ TACHYON_API void tachyon_bus_close(tachyon_bus *bus) {
                 return;
         if (bus_dead(bus) != TACHYON_EFORK) {
                 handle_kill(&bus->handle, ECANCELED);
+                LABEL("close:begun");
                 bus_tell_end(bus);
         }
+        LABEL("close:told");
         connection_close_descriptors(&bus->connection);
+        LABEL("close:descriptors");
 }
 
 TACHYON_API void tachyon_bus_free(tachyon_bus *bus) {

@@ -53,6 +53,7 @@ void bus_barrier(struct tachyon_bus *bus) {
                 atomic_fetch_or_explicit(&bus->control->requests, REQUEST_FENCES, memory_order_relaxed);
         }
         atomic_thread_fence(memory_order_seq_cst);
+        LABEL("sleep:barrier");
         if (atomic_load_explicit(&bus->peer->requests, memory_order_relaxed) & REQUEST_FENCES)
                 bus_use_fences(bus);
 }
@@ -84,7 +85,9 @@ static int bus_sleep(struct tachyon_bus *bus, struct sleeper *sleeper, int64_t d
                 fds[0].events = POLLIN;
         else
                 fds[2].fd = sleeper->doorbell;
+        LABEL("sleep:to-poll");
         r = os_poll(fds, 3, until);
+        LABEL("sleep:awake");
         if (r < 0)
                 return r;
         if (r == 0)
@@ -294,6 +297,7 @@ void bus_want_room(struct tachyon_bus *bus, uint64_t length) {
         atomic_store_explicit(&bus->control->space_target,
                               bus->out.position + length + FRAME_ALIGNMENT - ring_capacity(bus->out.mask),
                               memory_order_release);
+        LABEL("room:wanted");
         /* A peer that sleeps for data already has to be told. */
         epoch = waker_look(&bus->data_waker, true);
         if (epoch)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* See half.h for the picture. */
 #include "half.h"
+#include "label.h"
 #include "os.h"
 #include <string.h>
 #include <sys/mman.h>
@@ -109,12 +110,16 @@ static int half_create_with(struct half *half, int *fdp, const struct half_optio
         }
         memcpy(half_base(half), &geometry, sizeof(geometry));
         atomic_store_explicit(&half->control->state, HALF_OPEN, memory_order_relaxed);
+        /* How far we have read of the peer's ring: not at all. */
+        atomic_store_explicit(&half->control->read_position, START_POSITION, memory_order_relaxed);
+        LABEL("handshake:memory-made");
         r = os_memory_seal(fd, options->trusted);
         if (r < 0)
                 return r;
         r = half_apply(half, options, true);
         if (r < 0)
                 return r;
+        LABEL("handshake:memory-sealed");
         *fdp = steal_fd(&fd);
         return 0;
 }

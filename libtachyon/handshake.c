@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* See handshake.h for the steps. */
 #include "handshake.h"
+#include "label.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -278,6 +279,7 @@ static int listener_welcome(struct handshake *handshake, const struct settings *
         r = half_attach(&connection->theirs, answer->fds[0], settings->capacity, &settings->half);
         if (r < 0)
                 return r;
+        LABEL("accept:attached");
         connection->room = steal_fd(&answer->fds[1]);
         connection->membarrier = answer->hello.features & welcome.features & HELLO_FEATURE_MEMBARRIER;
         return hello_send(connection->socket, &welcome, NULL, 0);
@@ -299,11 +301,13 @@ int handshake_listener_step(struct handshake *handshake, const struct settings *
 
         if (r == 0)
                 return 0;
+        LABEL(last ? "accept:answer-read" : "accept:hello-read");
         if (r > 0)
                 r = listener_handle(handshake, settings);
         greeting_clear(&handshake->greeting);
         if (r < 0)
                 return hello_refuse(handshake->connection.socket, last ? HELLO_WELCOME : HELLO_OFFER, settings, r);
+        LABEL(last ? "accept:welcomed" : "accept:offered");
         handshake->expected = HELLO_ANSWER;
         return last;
 }
@@ -371,6 +375,7 @@ static int connector_answer(struct connection *connection, const struct greeting
                 return r;
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
                 return fail(errno, "cannot make a doorbell: %s", strerror(errno));
+        LABEL("connect:doorbell-made");
         connection->room = pair[0];
         room = pair[1];
         connection->membarrier = offer->hello.features & answer.features & HELLO_FEATURE_MEMBARRIER;
@@ -398,15 +403,19 @@ static int connector_converse(struct connection *connection, const struct settin
         r = check_identity(connection, settings);
         if (r < 0)
                 return r;
+        LABEL("connect:connected");
         r = hello_send(connection->socket, &hello, NULL, 0);
         if (r < 0)
                 return r;
+        LABEL("connect:introduced");
         r = connector_receive(&greeting, connection->socket, HELLO_OFFER, 1, settings, deadline, path);
         if (r < 0)
                 return r;
+        LABEL("connect:offered");
         r = connector_take_offer(connection, &greeting, settings);
         if (r < 0)
                 return r;
+        LABEL("connect:answered");
         return connector_receive(&greeting, connection->socket, HELLO_WELCOME, 0, settings, deadline, path);
 }
 
@@ -423,6 +432,7 @@ int handshake_connect(struct connection *connectionp, int socket, const struct s
                 connection_destroy(&connection);
                 return r;
         }
+        LABEL("connect:welcomed");
         *connectionp = connection;
         return 0;
 }

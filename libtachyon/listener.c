@@ -8,6 +8,7 @@
  * one at that name.
  */
 #include "bus.h"
+#include "label.h"
 #include "os.h"
 #include "path.h"
 #include <fcntl.h>
@@ -130,6 +131,7 @@ static int listener_bind(struct tachyon_listener *listener) {
         if ((st.st_mode & 0777) != listener->settings.socket_mode &&
             chmod(path, (mode_t)listener->settings.socket_mode) < 0)
                 return fail(errno, "%s: cannot set its permissions: %s", path, strerror(errno));
+        LABEL("listen:bound");
         if (listen(listener->socket, SOMAXCONN) < 0)
                 return fail(errno, "%s: cannot listen: %s", path, strerror(errno));
         return 0;
@@ -142,6 +144,7 @@ static void listener_unlink(struct tachyon_listener *listener) {
         if (listener->inode && lstat(path, &st) == 0 && st.st_ino == listener->inode &&
             st.st_dev == listener->device)
                 unlink(path);
+        LABEL("listen:unlinked");
         if (listener->lock >= 0)
                 unlink(listener->lock_path);
 }
@@ -180,9 +183,11 @@ static int listener_open(struct tachyon_listener *listener, const char *path, co
         while (r == 0);
         if (r < 0)
                 return r;
+        LABEL("listen:locked");
         r = listener_bind(listener);
         if (r < 0)
                 return r;
+        LABEL("listen:listening");
         r = os_poller_create(&listener->poller);
         return r < 0 ? r : os_poller_add(listener->poller, listener->socket);
 }

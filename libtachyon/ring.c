@@ -64,6 +64,7 @@ int ring_reserve(struct ring_producer *producer, void **datap, uint64_t size) {
         producer->reserved = size + 1;
         /* No room for anyone else: the hot path needs no look at `reserved`. */
         producer->limit = producer->position;
+        LABEL("reserve:done");
         *datap = frame + frame_data_offset(size);
         return 0;
 }
@@ -78,6 +79,7 @@ int ring_commit(struct ring_producer *producer, uint64_t size, uint32_t type_id)
         if (size <= FRAME_INLINE_SIZE && reserved > FRAME_INLINE_SIZE)
                 memcpy(frame + FRAME_HEADER_SIZE, frame + FRAME_ALIGNMENT, size);
         ring_cancel(producer);
+        LABEL("commit:begun");
         ring_publish(producer, producer->ring, producer->mask, producer->position,
                      frame_length(size, FRAME_INLINE_SIZE), size, type_id, FRAME_VALID);
         return 0;
@@ -127,6 +129,7 @@ bool ring_advance(struct ring_consumer *consumer) {
                  */
                 moved |= atomic_compare_exchange_strong_explicit(consumer->read_position, &from, free_to,
                                                                  memory_order_acq_rel, memory_order_relaxed);
+                LABEL("release:advanced");
         }
 }
 

@@ -35,6 +35,7 @@
  * the consumer does not need is never kept from the producer. It is the producer
  * that sees to it that a full ring is not fed line by line, see bus_wait.c.
  */
+#include "label.h"
 #include "layout.h"
 #include "util.h"
 #include <string.h>
@@ -145,6 +146,7 @@ static inline void ring_publish(struct ring_producer *producer, unsigned char *r
         struct frame *frame = ring_frame(ring, mask, position);
         struct frame *ahead = ring_frame(ring, mask, position + length);
 
+        LABEL("send:payload");
         /*
          * I1. Relaxed: the consumer looks at this word only after it has
          * acquired our stamp below, which is stored after it.
@@ -152,14 +154,17 @@ static inline void ring_publish(struct ring_producer *producer, unsigned char *r
         if (unlikely((atomic_load_explicit(&ahead->stamp, memory_order_relaxed) ^ (position + length)) <=
                      FRAME_FLAGS_MASK))
                 atomic_store_explicit(&ahead->stamp, 0, memory_order_relaxed);
+        LABEL("send:cleared-ahead");
 
         atomic_store_explicit(&frame->size, (uint32_t)size, memory_order_relaxed);
         atomic_store_explicit(&frame->type_id, type_id, memory_order_relaxed);
+        LABEL("send:unstamped");
         /*
          * R1: size, type_id, payload and the look-ahead above are stored
          * before the stamp is. Pairs with A1, the acquire load in ring_recv().
          */
         atomic_store_explicit(&frame->stamp, position | flags, memory_order_release);
+        LABEL("send:published");
         producer->position = position + length;
         producer->messages++;
         producer->bytes += size;
@@ -211,10 +216,12 @@ static inline void ring_take(struct ring_consumer *consumer, uint64_t line, uint
                              uint64_t size) {
         atomic_store_explicit(&consumer->leases[line],
                               LEASE_OUT | (uint32_t)(length / FRAME_ALIGNMENT), memory_order_relaxed);
+        LABEL("recv:leased");
         consumer->messages++;
         consumer->bytes += size;
         /* R2: the lease is entered before the cursor covers it. Pairs with A2 in ring_advance(). */
         atomic_store_explicit(&consumer->cursor, cursor + length, memory_order_release);
+        LABEL("recv:taken");
 }
 
 /* The hot case: a frame of one line, without flags, before the checkpoint. False: see ring_recv(). */
@@ -326,9 +333,11 @@ static inline bool ring_release_alone(struct ring_consumer *consumer, uint64_t l
                 return false;
         /* R3: as in ring_release(). */
         atomic_store_explicit(slot, 1, memory_order_release);
+        LABEL("release:slot");
         /* R4: as in ring_advance(). Where it fails, another thread has seen our slot and done it. */
         atomic_compare_exchange_strong_explicit(consumer->read_position, &position, cursor, memory_order_acq_rel,
                                                 memory_order_relaxed);
+        LABEL("release:moved");
         /*
          * F2: pairs with F1. The receiving thread, another one, may have
          * received and released a next message meanwhile. Either it saw our
@@ -358,6 +367,7 @@ static inline int ring_release(struct ring_consumer *consumer, uint64_t lease) {
          * with A3 in ring_advance(), and through R4 with the producer's A4.
          */
         atomic_store_explicit(slot, lines, memory_order_release);
+        LABEL("release:slot-slow");
         return 0;
 }
 

@@ -37,6 +37,7 @@ uint64_t ring_send_records(struct ring_producer *producer, const unsigned char *
                 return 0;
         for (uint64_t i = 1; i < count; i++)
                 record_write_inner(producer, position + i * length, records + i * size, size, type_id);
+        LABEL("records:inner");
         record_copy((unsigned char *)ring_frame(producer->ring, producer->mask, position), records, size);
         /* One frame as long as all of them, as far as look-ahead and position go. */
         ring_publish(producer, producer->ring, producer->mask, position, count * length, size, type_id,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* See wait.h for the protocol. */
 #include "wait.h"
+#include "label.h"
 #include <sys/socket.h>
 
 void sleeper_init(struct sleeper *sleeper, int doorbell, _Atomic uint32_t *waiting, int64_t spin_ns, bool fixed) {
@@ -36,11 +37,13 @@ void sleeper_announce(struct sleeper *sleeper) {
          * there before the epoch. The order against S3 is the caller's S2.
          */
         atomic_store_explicit(sleeper->waiting, sleeper->epoch, memory_order_release);
+        LABEL("sleep:announced");
 }
 
 void sleeper_retire(struct sleeper *sleeper) {
         /* Relaxed: seen late, it costs the waker one needless ring, which we count as ours. */
         atomic_store_explicit(sleeper->waiting, 0, memory_order_relaxed);
+        LABEL("sleep:retired");
 }
 
 int sleeper_take_rings(struct sleeper *sleeper) {
@@ -57,6 +60,7 @@ int sleeper_take_rings(struct sleeper *sleeper) {
         for (ssize_t i = 0; i < n; i++)
                 if (bytes[i] != DOORBELL_RING)
                         return fail(EPROTO, "the peer sent a byte that is no doorbell");
+        LABEL("sleep:rings-taken");
         sleeper->rings += (uint64_t)n;
         if (sleeper->rings > sleeper->epochs)
                 return fail(EPROTO, "the peer rings more often than we asked it to");
@@ -86,10 +90,12 @@ int waker_ring(struct waker *waker, uint32_t epoch) {
 
         if (!waker_claim(waker, epoch))
                 return 0;
+        LABEL("wake:claimed");
         atomic_fetch_add_explicit(&waker->rings, 1, memory_order_relaxed);
         do
                 n = send(waker->doorbell, &ring, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
         while (n < 0 && errno == EINTR);
+        LABEL("wake:rung");
         /* A full socket is unread bytes: its owner is awake or about to be. */
         if (n == 1 || errno == EAGAIN)
                 return 0;
