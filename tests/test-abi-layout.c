@@ -89,6 +89,25 @@ SIZE(tachyon_stats, 88);
 ASSERT(TACHYON_ECLOSED == EPIPE && TACHYON_EFORK == ECHILD && TACHYON_EPEERDEAD == EOWNERDEAD &&
                TACHYON_ELEASES == ENOBUFS,
        "errors are plain errno values");
+
+AT(tachyon_rpc_counters, struct_size, 0);
+AT(tachyon_rpc_counters, outstanding, 8);
+AT(tachyon_rpc_counters, stored, 16);
+AT(tachyon_rpc_counters, requests, 24);
+AT(tachyon_rpc_counters, replies, 32);
+AT(tachyon_rpc_counters, failures, 40);
+AT(tachyon_rpc_counters, dropped, 48);
+SIZE(tachyon_rpc_counters, 56);
+
+/* Numbers that programs were compiled with; abidiff sees none of them. */
+ASSERT(TACHYON_CORRELATED == 2 && TACHYON_REPLY == 4 && TACHYON_FAILURE == 8, "flags of messages");
+ASSERT(TACHYON_KIND_STREAM == 1 && TACHYON_KIND_RPC == 2, "kinds");
+ASSERT(TACHYON_PREFAULT == 1 && TACHYON_MLOCK == 2 && TACHYON_HUGE_PAGES == 4 && TACHYON_TRUSTED == 8,
+       "flags of options");
+ASSERT(TACHYON_RPC_UNKNOWN_TYPE == 0x7fff0001 && TACHYON_RPC_EXCEPTION == 0x7fff0002 &&
+               TACHYON_RPC_TOO_LARGE == 0x7fff0003,
+       "codes of failures");
+ASSERT(TACHYON_ARRAY_MAX_NDIM == 64 && TACHYON_ARRAY_MAX_DTYPE == 65536, "limits of arrays");
 ASSERT(TACHYON_ABI_MAJOR == 1, "the soname is libtachyon.so.1");
 
 /* The initialiser fits the struct, and the functions link, from either language. */
