@@ -33,7 +33,11 @@
  *
  * fork. A bus or listener is dead in a forked child: every call on it returns
  * -TACHYON_EFORK there, the parent's goes on unharmed. Calling close and free
- * in the child only closes the child's descriptors.
+ * in the child only closes the child's descriptors. Messages that were leased at
+ * the fork can still be read in the child, until it has called free and, for
+ * each of them, release (which returns -TACHYON_EFORK all the same): the child
+ * sees what is in the parent's memory, so the parent must keep its leases
+ * meanwhile. What is written to a reservation of the parent's goes nowhere.
  *
  * A peer is not trusted. Whatever the other process writes or does, calls here
  * stay inside their own memory and return; the first breach of the protocol

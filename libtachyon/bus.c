@@ -176,9 +176,22 @@ static int bus_release_error(struct tachyon_bus *bus, uint64_t lease) {
                        : fail(EINVAL, "no lease %llu is out: was it released twice?", (unsigned long long)lease);
 }
 
+/* The parent's lease stays as it is. Ours goes, and the bus with the last one, if it has been freed. */
+static int bus_release_in_child(struct tachyon_bus *bus, uint64_t lease) {
+        uint32_t lines = atomic_fetch_and_explicit(&bus->in.leases[(lease & bus->in.mask) / FRAME_ALIGNMENT],
+                                                   ~LEASE_OUT, memory_order_relaxed);
+
+        if ((lines & LEASE_OUT) && atomic_load_explicit(&bus->orphans, memory_order_acquire) &&
+            atomic_fetch_sub_explicit(&bus->orphans, 1, memory_order_acq_rel) == 1)
+                bus_destroy(bus);
+        return bus_explain_death(TACHYON_EFORK);
+}
+
 /* After close or free: nobody is to be woken, but somebody may have to clear up. */
 static int bus_release_dead(struct tachyon_bus *bus, uint64_t lease) {
-        if (bus_dead(bus) == TACHYON_EFORK || ring_release(&bus->in, lease) < 0)
+        if (bus_dead(bus) == TACHYON_EFORK)
+                return bus_release_in_child(bus, lease);
+        if (ring_release(&bus->in, lease) < 0)
                 return bus_release_error(bus, lease);
         if (!atomic_load_explicit(&bus->orphans, memory_order_acquire))
                 ring_advance(&bus->in);

@@ -42,6 +42,7 @@ struct tachyon_bus {
         _Atomic bool closed;
         _Atomic bool barrier_lost;
         _Atomic uint64_t orphans; /* leases that outlived tachyon_bus_free() */
+        bool leased_at_fork;      /* when the process last forked, leases were out */
         struct connection connection;
         struct settings settings;
 };
@@ -52,6 +53,9 @@ int bus_explain_correlated(void);
 /* bus_life.c. bus_new() takes over the connection where it returns 0. */
 int bus_new(struct tachyon_bus **busp, struct connection *connection, const struct settings *settings);
 void bus_destroy(struct tachyon_bus *bus);
+
+/* In a forked child: how many leases are out; their words are all that it has. */
+uint64_t bus_leases_in_child(const struct tachyon_bus *bus);
 
 /* Set a detail, and give the negative errno back. */
 int bus_explain_death(int error);

@@ -2,6 +2,7 @@
 /* The beginning of a bus, its end, and facts about it. */
 #include "bus.h"
 #include <sched.h>
+#include <stddef.h>
 #include <sys/socket.h>
 
 /* ---- the end ------------------------------------------------------------ */
@@ -168,6 +169,46 @@ static void bus_init(struct tachyon_bus *bus, struct connection *connection, con
                      settings->spin_fixed);
 }
 
+/*
+ * A fork. The child has no bus: all its calls fail. But it may still have views
+ * that the parent made, and touch them. So where leases are out, it inherits the
+ * peer's half, read-only, until the last of them is released there: they show
+ * what they show in the parent, as long as that holds them too. A reservation
+ * becomes memory of the child's own. Our half, which is writable, never gets
+ * there.
+ */
+static struct tachyon_bus *bus_of_handle(struct handle *handle) {
+        return (struct tachyon_bus *)(void *)((char *)handle - offsetof(struct tachyon_bus, handle));
+}
+
+static void bus_forking(struct handle *handle) {
+        struct tachyon_bus *bus = bus_of_handle(handle);
+
+        bus->leased_at_fork = atomic_load_explicit(bus->in.read_position, memory_order_relaxed) !=
+                              atomic_load_explicit(&bus->in.cursor, memory_order_relaxed);
+}
+
+static void bus_forked(struct handle *handle) {
+        struct tachyon_bus *bus = bus_of_handle(handle);
+        struct half *theirs = &bus->connection.theirs;
+
+        half_not_inherited(&bus->connection.ours, bus->out.reserved != 0);
+        half_inherited(theirs);
+        if (!bus->leased_at_fork)
+                half_destroy(theirs);
+}
+
+uint64_t bus_leases_in_child(const struct tachyon_bus *bus) {
+        uint64_t count = 0;
+
+        if (!bus->leased_at_fork)
+                return 0;
+        for (uint64_t line = 0; line <= bus->in.mask / FRAME_ALIGNMENT; line++)
+                if (atomic_load_explicit(&bus->in.leases[line], memory_order_relaxed) & LEASE_OUT)
+                        count++;
+        return count;
+}
+
 int bus_new(struct tachyon_bus **busp, struct connection *connection, const struct settings *settings) {
         struct tachyon_bus *bus;
 
@@ -185,6 +226,9 @@ int bus_new(struct tachyon_bus **busp, struct connection *connection, const stru
         *connection = (struct connection)CONNECTION_INIT;
         os_refuse_descriptors(bus->connection.socket);
         os_refuse_descriptors(bus->connection.room);
+        half_keep_in_child(&bus->connection.theirs);
+        bus->handle.forking = bus_forking;
+        bus->handle.forked = bus_forked;
         handle_add(&bus->handle);
         LABEL("bus:made");
         *busp = bus;
@@ -192,11 +236,7 @@ int bus_new(struct tachyon_bus **busp, struct connection *connection, const stru
 }
 
 void bus_destroy(struct tachyon_bus *bus) {
-        bool forked = bus_dead(bus) == TACHYON_EFORK;
-
         handle_remove(&bus->handle);
-        if (forked) /* not mapped here: something else may lie at these addresses by now */
-                bus->connection.ours.reservation = bus->connection.theirs.reservation = NULL;
         connection_destroy(&bus->connection);
         free(bus->in.leases);
         free(bus);
@@ -238,7 +278,7 @@ TACHYON_API void tachyon_bus_free(tachyon_bus *bus) {
         if (!bus)
                 return;
         tachyon_bus_close(bus);
-        leases = bus_dead(bus) == TACHYON_EFORK ? 0 : ring_leases_out(&bus->in);
+        leases = bus_dead(bus) == TACHYON_EFORK ? bus_leases_in_child(bus) : ring_leases_out(&bus->in);
         if (leases)
                 atomic_store_explicit(&bus->orphans, leases, memory_order_release);
         else

@@ -41,4 +41,10 @@ int half_create(struct half *half, int *fdp, uint64_t capacity, const struct hal
 int half_attach(struct half *half, int fd, uint64_t capacity, const struct half_options *options);
 void half_destroy(struct half *half);
 
+/* A forked child has no half of its parent's, unless the parent said so before by half_keep_in_child(). */
+void half_keep_in_child(const struct half *half);
+/* In the child: what it inherited, for reading only; or nothing, or zeros of its own to write to. */
+void half_inherited(const struct half *half);
+void half_not_inherited(struct half *half, bool zeros);
+
 #endif

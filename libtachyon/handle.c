@@ -11,6 +11,9 @@ static struct handle *first;
 
 static void before_fork(void) {
         pthread_mutex_lock(&lock);
+        for (struct handle *handle = first; handle; handle = handle->next)
+                if (handle->forking)
+                        handle->forking(handle);
 }
 
 static void in_parent(void) {

@@ -11,7 +11,8 @@
 struct handle {
         struct handle *previous, *next;
         _Atomic int dead;      /* 0, or why every call must fail: a positive errno */
-        void (*forked)(struct handle *handle); /* or NULL. In the child: lets go of what must not be kept */
+        void (*forking)(struct handle *handle); /* or NULL. In the parent, before it forks */
+        void (*forked)(struct handle *handle);  /* or NULL. In the child: lets go of what must not be kept */
         _Atomic int attention; /* not 0: sending has more to look at than the ring; set with `dead` */
 };
 

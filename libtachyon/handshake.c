@@ -23,6 +23,12 @@ void connection_destroy(struct connection *connection) {
         half_destroy(&connection->theirs);
 }
 
+void connection_forget(struct connection *connection) {
+        connection_close_descriptors(connection);
+        half_not_inherited(&connection->ours, false);
+        half_not_inherited(&connection->theirs, false);
+}
+
 /* ---- one hello ---------------------------------------------------------- */
 
 static struct hello hello_make(enum hello_step step, const struct settings *settings) {

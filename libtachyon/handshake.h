@@ -35,6 +35,8 @@ struct connection {
 
 void connection_close_descriptors(struct connection *connection);
 void connection_destroy(struct connection *connection);
+/* In a forked child: what it holds of a connection that is not yet a bus. */
+void connection_forget(struct connection *connection);
 
 /* A hello on its way in, with the descriptors that came along. */
 #define GREETING_MAX_FDS 2

@@ -157,7 +157,7 @@ static void listener_forked(struct handle *handle) {
                 (struct tachyon_listener *)(void *)((char *)handle - offsetof(struct tachyon_listener, handle));
 
         for (uint32_t i = 0; i < listener->n_pending; i++)
-                connection_close_descriptors(&listener->pending[i].connection);
+                connection_forget(&listener->pending[i].connection);
         closep(&listener->poller);
         closep(&listener->socket);
         closep(&listener->lock);

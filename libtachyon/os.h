@@ -26,8 +26,9 @@ int os_memory_check_size(int fd, uint64_t size);
 int os_memory_bind(void *address, uint64_t size, int node);
 /* Maps all pages of a range now. */
 void os_memory_populate(void *address, uint64_t size, bool writable);
-/* The range is not there in a forked child. */
+/* The range is not there in a forked child; or is. */
 void os_memory_dontfork(void *address, uint64_t size);
+void os_memory_dofork(void *address, uint64_t size);
 
 /* A barrier for all threads of all processes that registered; -ENOTSUP or what the kernel said. */
 bool os_barrier_register(void);

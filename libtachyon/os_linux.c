@@ -149,6 +149,10 @@ void os_memory_dontfork(void *address, uint64_t size) {
         madvise(address, size, MADV_DONTFORK);
 }
 
+void os_memory_dofork(void *address, uint64_t size) {
+        madvise(address, size, MADV_DOFORK);
+}
+
 static int membarrier(int command) {
         return (int)syscall(SYS_membarrier, command, 0, 0);
 }

@@ -142,8 +142,8 @@ class Lease:
     size: payload bytes. type_id: the sender's tag.
 
     The bytes are those that the peer wrote, and a hostile one can change them while you
-    look: copy what you check before you use it. A forked child does not have this memory:
-    there, touching a view that the parent had made ends the process.
+    look: copy what you check before you use it. A forked child sees through the parent's views
+    what the parent sees, and is not to count on it for longer than the parent keeps them.
     """
 
     __slots__ = ("__weakref__", "data", "size", "type_id")

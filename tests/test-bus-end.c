@@ -422,6 +422,62 @@ static void test_a_closed_bus_in_a_forked_child(void) {
         pair_free(&pair);
 }
 
+/* The bus goes before the views of it, and the views go on showing what they show in the parent. */
+static void child_drops_its_views(struct pair *pair, tachyon_message *leased, unsigned char *room) {
+        CHECK_EQ(tachyon_bus_release(pair->ours, leased[1].lease), -TACHYON_EFORK);
+        tachyon_bus_free(pair->ours);
+        CHECK(matches(leased[0].data, 1000, 0) && matches(leased[2].data, 1000, 2));
+        fill(room, 100, 9); /* goes nowhere */
+        CHECK(matches(room, 100, 9));
+        tachyon_bus_free(pair->theirs);
+        CHECK_EQ(tachyon_bus_release(pair->ours, leased[2].lease), -TACHYON_EFORK);
+        CHECK_EQ(tachyon_bus_release(pair->ours, leased[2].lease), -TACHYON_EFORK);
+        CHECK(matches(leased[0].data, 1000, 0));
+        CHECK_EQ(tachyon_bus_release(pair->ours, leased[0].lease), -TACHYON_EFORK);
+        CHECK_EQ(mapping_count(), 0); /* the last one cleared up */
+}
+
+static void test_views_of_the_parent_in_a_forked_child(void) {
+        struct pair pair = pair_of_capacity(PAGE);
+        tachyon_message leased[3];
+        void *room;
+        pid_t pid;
+
+        for (uint64_t i = 0; i < 3; i++)
+                send_pattern(pair.theirs, 1000, i);
+        for (uint64_t i = 0; i < 3; i++)
+                CHECK_EQ(tachyon_bus_recv(pair.ours, &leased[i], 0), 0);
+        CHECK_EQ(tachyon_bus_reserve(pair.theirs, &room, 100, 0), 0);
+        fill(room, 100, 3);
+        pid = fork_helper();
+        if (pid == 0) {
+                child_drops_its_views(&pair, leased, room);
+                helper_exit();
+        }
+        JOIN(pid);
+        CHECK_EQ(tachyon_bus_commit(pair.theirs, 100, 3), 0);
+        for (uint64_t i = 0; i < 3; i++)
+                CHECK_EQ(tachyon_bus_release(pair.ours, leased[i].lease), 0);
+        expect(pair.ours, 100, 3);
+        pair_free(&pair);
+}
+
+/* What no view shows is not kept for a child that lives on: the rings are memory. */
+static void test_a_forked_child_keeps_no_ring_that_nobody_looks_at(void) {
+        struct pair pair = pair_of_capacity(PAGE);
+        pid_t pid;
+
+        send_pattern(pair.theirs, 1000, 1);
+        expect(pair.ours, 1000, 1);
+        pid = fork_helper();
+        if (pid == 0) {
+                CHECK_EQ(mapping_count(), 0);
+                helper_exit();
+        }
+        JOIN(pid);
+        pair_free(&pair);
+}
+
 int main(int argc, char **argv) {
         tests_begin(argc, argv);
         RUN(test_killed_while_we_block);
@@ -437,5 +493,7 @@ int main(int argc, char **argv) {
         RUN(test_a_stopped_waiter_sleeps_on);
         RUN(test_a_bus_is_dead_in_a_forked_child);
         RUN(test_a_closed_bus_in_a_forked_child);
+        RUN(test_views_of_the_parent_in_a_forked_child);
+        RUN(test_a_forked_child_keeps_no_ring_that_nobody_looks_at);
         return tests_end();
 }

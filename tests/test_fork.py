@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import PATIENCE, MakePair, Pair, Peer, in_thread
+from conftest import PACKAGE_FOLDER, PATIENCE, MakePair, Pair, Peer, in_thread
 
 import tachyon
 
@@ -105,6 +110,72 @@ def test_garbage_collection_in_the_child_disturbs_nobody(make_pair: MakePair, pa
     leases.clear()
     assert_works(a, b)
     listeners[0].close()
+
+
+def test_views_of_the_parent_are_read_and_dropped_in_any_order(make_pair: MakePair) -> None:
+    a, b = make_pair()
+    values = np.arange(1000.0)
+    a.send(b"leased")
+    a.send_array(values)
+    a.send_records(values)
+    things = {"a": a, "b": b, "lease": b.recv_zero_copy(), "array": b.recv_array()}
+    things["part"] = things["lease"].data[2:4]
+    things["records"] = b.recv_records("f8")
+    things["slot"] = a.send_zero_copy(10)
+    slot = things["slot"]
+
+    def child(order: list[str]) -> None:
+        assert bytes(things["lease"].data) == b"leased"
+        assert (things["array"] == values).all()
+        assert (things["records"] == values).all()
+        things["slot"].data[:] = b"of a child"
+        for name in order:
+            del things[name]
+            gc.collect()
+            assert "part" not in things or bytes(things["part"]) == b"as"
+
+    for order in itertools.islice(itertools.permutations(list(things)), 0, None, 720):
+        in_fork(lambda order=order: child(list(order)))  # type: ignore[misc]
+    slot.data[:] = b"the parent"
+    slot.commit()
+    assert (things["array"] == values).all()
+    things.clear()
+    assert b.recv(PATIENCE).data == b"the parent"
+    del slot
+    assert_works(a, b)
+
+
+@pytest.mark.parametrize("end", ["sys.exit(0)", "pass", "os._exit(0)", "del b, a; gc.collect()"])
+def test_a_child_that_exits_with_views_of_the_parent_does_not_crash(path: Path, end: str) -> None:
+    code = f"""
+        import gc, os, sys, threading
+        import numpy, tachyon
+        with tachyon.Listener(sys.argv[1]) as listener:
+            ends = []
+            def connect():
+                ends.append(tachyon.Bus.connect(sys.argv[1]))
+            thread = threading.Thread(target=connect)
+            thread.start()
+            a = listener.accept()
+            thread.join()
+        b = ends.pop()
+        a.send_array(numpy.arange(100))
+        a.send(b"x")
+        array, lease = b.recv_array(), b.recv_zero_copy()
+        slot = a.send_zero_copy(10)
+        child = os.fork()
+        if child == 0:
+            {end}
+        else:
+            status = os.waitpid(child, 0)[1]
+            print(os.waitstatus_to_exitcode(status), array.sum())
+    """
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_FOLDER)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stdout) == (0, "0 4950\n"), done.stderr
 
 
 def test_a_child_can_open_its_own(pair: Pair, path: Path) -> None:
