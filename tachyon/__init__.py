@@ -53,15 +53,15 @@ from tachyon._wait_many import wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from tachyon._dispatcher import Dispatcher as Dispatcher
+    from tachyon._dispatcher import rpc as rpc
     from tachyon._facts import Properties as Properties
     from tachyon._facts import Stats as Stats
-    from tachyon._rpc import PendingCall as PendingCall
-    from tachyon._rpc import Request as Request
     from tachyon._rpc import RpcBus as RpcBus
     from tachyon._rpc import RpcListener as RpcListener
-    from tachyon._rpc_server import Dispatcher as Dispatcher
+    from tachyon._rpc_calls import PendingCall as PendingCall
+    from tachyon._rpc_calls import Request as Request
     from tachyon._rpc_server import RpcServer as RpcServer
-    from tachyon._rpc_server import rpc as rpc
 
 __version__ = "0.1.0"
 
@@ -114,20 +114,29 @@ def _show_as_public(value: object) -> object:
     return value
 
 
+# What is imported when it is first asked for: not every program calls.
+_RPC = {
+    "Dispatcher": "_dispatcher",
+    "PendingCall": "_rpc_calls",
+    "Request": "_rpc_calls",
+    "RpcBus": "_rpc",
+    "RpcListener": "_rpc",
+    "RpcServer": "_rpc_server",
+    "rpc": "_dispatcher",
+}
+
+
 def __getattr__(name: str) -> object:
     # NamedTuples need the typing module, which takes longer to import than all the rest.
     if name in ("Properties", "Stats"):
         from tachyon import _facts
 
         return _show_as_public(getattr(_facts, name))
-    if name in ("PendingCall", "Request", "RpcBus", "RpcListener"):
-        from tachyon import _rpc
+    module = _RPC.get(name)
+    if module is not None:
+        from importlib import import_module
 
-        return _show_as_public(getattr(_rpc, name))
-    if name in ("Dispatcher", "RpcServer", "rpc"):
-        from tachyon import _rpc_server
-
-        return _show_as_public(getattr(_rpc_server, name))
+        return _show_as_public(getattr(import_module(f"tachyon.{module}"), name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

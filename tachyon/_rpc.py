@@ -7,24 +7,18 @@ interpreter lock, and only waiting gives it up.
 from __future__ import annotations
 
 import errno
-from ctypes import ArgumentError, byref, c_int, c_uint64, c_void_p, sizeof
+from ctypes import ArgumentError, byref, c_int, c_uint64, sizeof
 
-from tachyon._abi import (
-    FAILURE,
-    KIND_RPC,
-    RPC_EXCEPTION,
-    RPC_TOO_LARGE,
-    RPC_UNKNOWN_TYPE,
-    RpcCountersStruct,
-)
+from tachyon._abi import FAILURE, KIND_RPC, RpcCountersStruct
 from tachyon._buffer import PinnedBuffer, pin, unpin
-from tachyon._end import _MAKE_BYTES, End
-from tachyon._errors import MessageTooLargeError, RpcError, WaitTimeoutError
+from tachyon._errors import RpcError, WaitTimeoutError
 from tachyon._lease import Lease
 from tachyon._library import failure, function, quick_function
 from tachyon._listener import Listener
 from tachyon._message import checked_type_id
 from tachyon._options import encode_path, make_connect_options
+from tachyon._rpc_calls import PendingCall, ReplyCopy, remote_error
+from tachyon._rpc_serve import ServingEnd
 from tachyon._sleeps import Sleeps
 from tachyon._wait import Countdown, call_blocking
 
@@ -36,167 +30,24 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer, Self, Unpack
 
     from tachyon._bus import Path
+    from tachyon._dispatcher import Dispatcher
     from tachyon._options import ConnectOptions, ListenOptions
     from tachyon._rpc_aio import Pump
-    from tachyon._rpc_server import Dispatcher
 
 _try_call = quick_function("tachyon_rpc_try_call_object")
 _try_wait = quick_function("tachyon_rpc_try_wait_object")
-_try_serve = quick_function("tachyon_rpc_try_serve_object")
-_try_reply = quick_function("tachyon_rpc_try_reply")
-_create = function("tachyon_rpc_create")
 _set_limit = function("tachyon_rpc_set_limit")
 _submit = function("tachyon_rpc_submit")
 _wait = function("tachyon_rpc_wait")
 _forget = function("tachyon_rpc_forget")
 _release = function("tachyon_rpc_release")
-_serve = function("tachyon_rpc_serve")
-_reply = function("tachyon_rpc_reply")
-_fail = function("tachyon_rpc_fail")
-_slot = function("tachyon_rpc_slot")
 _stats = function("tachyon_rpc_stats")
-_rpc_free = function("tachyon_rpc_free")
 _wait_room = function("tachyon_rpc_wait_room")
 _connect = function("tachyon_bus_connect")
 _wait_data = function("tachyon_bus_wait_data")
-_wait_space = function("tachyon_bus_wait_space")
 _fds = function("tachyon_bus_fds")
 
-_EREMOTEIO = getattr(errno, "EREMOTEIO", 121)
 _ON_HEAP = 1  # the bit of a lease that says that the reply is not in the ring
-# What serve() copies, and larger requests are looked at in the ring by the dispatcher.
-LARGEST_COPY = 4096
-_ANY_SIZE = c_uint64(2**64 - 1)
-
-_TYPES = {RPC_UNKNOWN_TYPE, RPC_EXCEPTION, RPC_TOO_LARGE}
-
-
-def room_of(size: int) -> int:
-    """Bytes of an uncorrelated message that takes as much room as this correlated one."""
-    return 49 if 40 < size <= 48 else size
-
-
-def remote_error(text: bytes, code: int, what: str) -> RpcError:
-    """The exception for a failed reply; its bytes are whatever the server wrote."""
-    words, has_traceback, traceback = text.decode("utf-8", "replace").partition("\0")
-    kind, message = "", words
-    if code in _TYPES:
-        kind, _, message = words.partition(": ")
-    kind = kind or f"error {code}"
-    error = RpcError(_EREMOTEIO, f"{what}: the server failed it: {kind}: {message}")
-    error.type, error.message, error.code = kind, message, code
-    error.traceback = traceback if has_traceback else None
-    return error
-
-
-class PendingCall:
-    """A call whose reply may still be on its way; from RpcBus.submit().
-
-    id: the correlation id. A call whose last reference dies is given up.
-    """
-
-    __slots__ = ("_bus", "_outcome", "id")
-
-    id: int
-
-    def __init__(self, bus: RpcBus, call_id: int) -> None:
-        self._bus = bus
-        self.id = call_id
-        self._outcome: bytes | RpcError | None = None
-
-    def wait(self, timeout: float | None = None) -> bytes:
-        """Wait for the reply, and return its bytes; again and again, if you like.
-
-        Raises RpcError, WaitTimeoutError (wait again, or cancel), and what call() does.
-        """
-        if self._outcome is None:
-            if not self.id:
-                raise ValueError("this call was given up")
-            try:
-                self._outcome = self._bus._wait_for(self.id, Countdown(timeout))
-            except RpcError as error:
-                self._outcome = error
-            self.id = 0
-        if isinstance(self._outcome, RpcError):
-            raise self._outcome
-        return self._outcome
-
-    result = wait
-
-    def done(self) -> bool:
-        """Whether wait() would return or raise an RpcError at once."""
-        try:
-            self.wait(0)
-        except WaitTimeoutError:
-            return False
-        except RpcError:
-            pass
-        return True
-
-    def cancel(self) -> None:
-        """Give the call up: its slot is free, a late reply is dropped and counted."""
-        call_id, self.id = self.id, 0
-        if call_id:
-            self._bus._forget(call_id)
-
-    def __del__(self) -> None:
-        self.cancel()
-
-
-class Request:
-    """A call to be answered; from RpcBus.serve(). A context manager, which releases it.
-
-    data: bytes, or a memoryview of the ring from serve_zero_copy(). msg_type: which
-    procedure. id: what the reply is matched by.
-    """
-
-    __slots__ = ("_bus", "_lease", "data", "id", "msg_type")
-
-    data: bytes | memoryview
-
-    def __init__(
-        self,
-        bus: RpcBus,
-        data: bytes | memoryview,
-        msg_type: int,
-        call_id: int,
-        lease: Lease | None = None,
-    ) -> None:
-        self._bus = bus
-        self.data = data
-        self.msg_type = msg_type
-        self.id = call_id
-        self._lease = lease
-
-    def reply(self, data: Buffer = b"", type_id: int = 0, timeout: float | None = None) -> None:
-        """Answer; see RpcBus.reply()."""
-        self._bus.reply(self.id, data, type_id, timeout)
-
-    def fail(self, text: str, code: int = 1, timeout: float | None = None) -> None:
-        """Tell the caller that it failed; see RpcBus.fail()."""
-        self._bus.fail(self.id, text, code, timeout)
-
-    def release(self) -> None:
-        """Give the place in the ring back, where there is one. May be called again."""
-        if self._lease is not None:
-            self._lease.release()
-
-    def __enter__(self) -> Request:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-class ReplyCopy(Lease):
-    """A reply that came while another was waited for: a lease on bytes that are ours."""
-
-    __slots__ = ()
-
-    def __init__(self, data: bytes, type_id: int) -> None:
-        self.data = memoryview(data)
-        self.size = len(data)
-        self.type_id = type_id
 
 
 class RpcListener(Listener):
@@ -221,7 +72,7 @@ class RpcListener(Listener):
                 return
 
 
-class RpcBus(End):
+class RpcBus(ServingEnd):
     """One end of a connection for request and reply: connect() calls, listen() serves.
 
     A call has a payload and a msg_type, which says what procedure it is for: 0 to 2**32 - 1.
@@ -231,11 +82,10 @@ class RpcBus(End):
     say that no reply will come.
     """
 
-    __slots__ = ("_early", "_pump", "_replied", "_rpc", "_sleeps")
+    __slots__ = ("_early", "_pump", "_sleeps")
 
     _early: dict[int, bytes | RpcError]  # replies that the pump took for those of submit()
     _pump: Pump | None
-    _rpc: c_void_p
     _sleeps: Sleeps
 
     # ---- making one ----
@@ -243,26 +93,10 @@ class RpcBus(End):
     @classmethod
     def _empty(cls) -> Self:
         bus = super()._empty()
-        bus._rpc = c_void_p()
         bus._sleeps = Sleeps()
         bus._early = {}
         bus._pump = None
         return bus
-
-    def _ready(self, path: str) -> Self:
-        super()._ready(path)
-        self._check(_create(byref(self._rpc), self._handle), "call over")
-        # [0] errno, [1] type_id, [2] size, [3] correlation id, [4] flags.
-        slot = (c_uint64 * 5).from_address(_slot(self._rpc, _MAKE_BYTES))
-        self._replied = memoryview(slot).cast("B").cast("Q")
-        return self
-
-    def __del__(self) -> None:
-        rpc = getattr(self, "_rpc", None)
-        if rpc:
-            _rpc_free(rpc)
-        else:
-            super().__del__()
 
     @classmethod
     def listen(
@@ -389,7 +223,7 @@ class RpcBus(End):
         Raises what call() does; ArrayFormatError (the reply is no array), ImportError.
         """
         from tachyon._array import array_in
-        from tachyon._rpc_server import encode_array
+        from tachyon._dispatcher import encode_array
 
         return array_in(self.call(encode_array(array), msg_type, timeout))
 
@@ -409,21 +243,6 @@ class RpcBus(End):
             return call_id.value
         finally:
             unpin(buffer)
-
-    def _failed_to_send(self, status: int, size: int, countdown: Countdown) -> Exception:
-        if status in (-errno.EAGAIN, -errno.ETIMEDOUT):
-            return WaitTimeoutError(
-                -status,
-                f"the ring of {self._path!r} is full: no room for {size} bytes {countdown}; "
-                "the peer is slow, or keeps leases",
-            )
-        if status == -errno.EMSGSIZE:
-            return MessageTooLargeError(
-                -status,
-                f"{size} bytes are too much for {self._path!r}: its ring of {self.capacity} "
-                f"bytes carries at most {self.max_message_size}",
-            )
-        return self._failure(status, "call on")
 
     def _finish(self, call_id: int, countdown: Countdown) -> bytes:
         """Wait; whatever strikes, the call is over."""
@@ -463,105 +282,7 @@ class RpcBus(End):
         self._early.pop(call_id, None)
         _forget(self._rpc, call_id)
 
-    # ---- serving ----
-
-    def serve(self, timeout: float | None = None) -> Request:
-        """Wait for a request; its data is a copy. Reply to it, in any order, by any thread.
-
-        Raises WaitTimeoutError, ClosedError (the caller closed), PeerDeadError, BusyError,
-        ProtocolError, ForkError.
-        """
-        data = _try_serve(self._rpc, _ANY_SIZE)
-        error, type_id, _, call_id, _ = self._replied.tolist()
-        if error:
-            countdown = Countdown(timeout)
-            while error:
-                self._await_request(error, countdown)
-                data = _try_serve(self._rpc, _ANY_SIZE)
-                error, type_id, _, call_id, _ = self._replied.tolist()
-        return Request(self, data, type_id, call_id)
-
-    def serve_zero_copy(self, timeout: float | None = None) -> Request:
-        """Wait for a request, whose data is a memoryview of the ring: `with` releases it.
-
-        Raises what serve() does; LeaseError where leases leave the caller no room.
-        """
-        countdown = Countdown(timeout)
-        while status := _serve(self._rpc, self._message, 0):
-            self._await_request(-status, countdown)
-        words = self._words.tolist()
-        lease = Lease(self._handle, self._recv_window, bool(self._properties.trusted), words)
-        return Request(self, lease.data, lease.type_id, words[3], lease)
-
-    def _await_request(self, error: int, countdown: Countdown) -> None:
-        if error == errno.EAGAIN and countdown.left_ns() != 0:
-            error = -call_blocking(_wait_data, countdown, self._handle)
-            if not error:
-                return
-        if error in (errno.EAGAIN, errno.ETIMEDOUT):
-            raise WaitTimeoutError(error, f"no request on {self._path!r} {countdown}")
-        raise self._failure(-error, "serve on")
-
-    def try_request(self) -> Request | None:
-        """A request that is there already, or None. A large one is not copied: release it."""
-        data = _try_serve(self._rpc, c_uint64(LARGEST_COPY))
-        error, type_id, _, call_id, _ = self._replied.tolist()
-        if not error:
-            return Request(self, data, type_id, call_id)
-        if error == errno.EMSGSIZE:
-            return self.serve_zero_copy(0)
-        if error == errno.EAGAIN:
-            return None
-        raise self._failure(-error, "serve on")
-
-    def reply(
-        self,
-        call: Request | int,
-        data: Buffer = b"",
-        type_id: int = 0,
-        timeout: float | None = None,
-    ) -> None:
-        """Answer a request, or its id. timeout: how long to wait for room.
-
-        Raises MessageTooLargeError (the call can still be failed), WaitTimeoutError,
-        ClosedError, PeerDeadError, BusyError, ProtocolError, ForkError.
-        """
-        call_id = call if isinstance(call, int) else call.id
-        if type(data) is bytes and not (len(data) | type_id) >> 32:
-            number = c_uint64(call_id)
-            if not _try_reply(self._rpc, number, data, len(data), type_id):
-                return
-        countdown = Countdown(timeout)
-        buffer = PinnedBuffer()
-        try:
-            pin(data, buffer)
-            while status := _reply(
-                self._rpc, call_id, buffer.address, buffer.size, checked_type_id(type_id), 0
-            ):
-                self._await_room(status, buffer.size, countdown)
-        finally:
-            unpin(buffer)
-
-    def fail(
-        self,
-        call: Request | int,
-        text: str,
-        code: int = 1,
-        timeout: float | None = None,
-    ) -> None:
-        """Tell the caller that its call failed: it gets an RpcError. Raises what reply() does."""
-        call_id = call if isinstance(call, int) else call.id
-        data = text.encode("utf-8", "replace")
-        countdown = Countdown(timeout)
-        while status := _fail(self._rpc, call_id, checked_type_id(code), data, len(data), 0):
-            self._await_room(status, min(len(data), self.max_message_size), countdown)
-
-    def _await_room(self, status: int, size: int, countdown: Countdown) -> None:
-        if status == -errno.EAGAIN and countdown.timeout != 0:
-            status = call_blocking(_wait_space, countdown, self._handle, room_of(size))
-            if not status:
-                return
-        raise self._failed_to_send(status, size, countdown)
+    # ---- serving: the rest is in _rpc_serve.py ----
 
     def serve_forever(self, dispatcher: Dispatcher) -> None:
         """dispatcher.serve_forever(bus)."""

@@ -13,11 +13,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tachyon._abi import FAILURE
+from tachyon._dispatcher import Answer, Dispatcher, encode_reply
 from tachyon._errors import ClosedError, TachyonError, WaitTimeoutError
 from tachyon._library import function
 from tachyon._message import checked_type_id
-from tachyon._rpc import Request, RpcBus, _try_wait, remote_error, room_of
-from tachyon._rpc_server import Answer, Dispatcher, encode_reply
+from tachyon._rpc import RpcBus, _try_wait
+from tachyon._rpc_calls import Request, remote_error
+from tachyon._rpc_serve import room_of
 from tachyon._wait import Countdown
 
 if TYPE_CHECKING:

@@ -204,7 +204,7 @@ def test_traceback_goes_to_the_caller_where_allowed(make_ends: MakeEnds) -> None
 
 
 def test_program_s_own_codes_and_text_that_is_no_utf8(make_ends: MakeEnds) -> None:
-    from tachyon import _rpc
+    from tachyon import _rpc_serve
 
     caller, server = make_ends()
     call = caller.submit(b"x")
@@ -213,7 +213,7 @@ def test_program_s_own_codes_and_text_that_is_no_utf8(make_ends: MakeEnds) -> No
         call.wait()
     assert (caught.value.code, caught.value.message) == (7, "sold out")
     call = caller.submit(b"x")
-    _rpc._fail(server._rpc, server.serve().id, 7, b"\xff\xfe!", 3, 0)
+    _rpc_serve._fail(server._rpc, server.serve().id, 7, b"\xff\xfe!", 3, 0)
     with pytest.raises(tachyon.RpcError) as caught:
         call.wait()
     assert caught.value.message.endswith("!")
