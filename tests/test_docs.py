@@ -3,7 +3,7 @@ somewhere.
 
 A fenced block's first word is its language; what follows says what becomes of it:
 
-    python, c           is the program in examples/ that its first line names, to the letter
+    python, c, cpp      is the program that its first line names, to the letter
     sh                  runs before the terminals of its section, one after the other
     sh terminal N       runs beside the other terminals of its section
     sh install          is a line of .ci/run, which runs it on a fresh clone
@@ -14,6 +14,7 @@ A fenced block's first word is its language; what follows says what becomes of i
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import shlex
@@ -34,11 +35,16 @@ import tachyon
 from tachyon._errors import error_from_errno
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *ROOT.glob("bindings/*/README.md"),
+]
 HEADER = (ROOT / "include/tachyon.h").read_text()
 # Where the shared structs and their constants are.
 LAYOUT = "".join((ROOT / "libtachyon" / name).read_text() for name in ("layout.h", "array.c"))
-KINDS = {"python", "c", "sh", "sh terminal", "sh install", "text", "text output"}
+CODE = ("python", "c", "cpp")
+KINDS = {*CODE, "sh", "sh terminal", "sh install", "text", "text output"}
 PATIENCE = 120
 
 
@@ -63,7 +69,7 @@ def parse(document: Path) -> Iterator[Block]:
         elif line == "```":
             words = info.split()
             terminal = int(words.pop()) if words and words[-1].isdigit() else 0
-            section = " > ".join([document.name, *headings])
+            section = " > ".join([str(document.relative_to(ROOT)), *headings])
             text = "".join(f"{line}\n" for line in lines)
             yield Block(f"{document.name}:{opened}", section, " ".join(words), terminal, text)
             opened = 0
@@ -75,7 +81,7 @@ def parse(document: Path) -> Iterator[Block]:
 
 
 BLOCKS = [block for document in DOCUMENTS for block in parse(document)]
-PROGRAMS = [block for block in BLOCKS if block.kind in ("python", "c")]
+PROGRAMS = [block for block in BLOCKS if block.kind in CODE]
 SECTIONS = list(dict.fromkeys(b.section for b in BLOCKS if b.kind in ("sh", "sh terminal")))
 
 
@@ -120,8 +126,9 @@ def test_program_is_the_one_in_examples_and_is_run(block: Block) -> None:
 
 def test_every_example_is_shown() -> None:
     shown = {block.text.split("\n")[0].strip("#/* ") for block in PROGRAMS}
-    files = {str(f.relative_to(ROOT)) for f in (ROOT / "examples").iterdir() if f.is_file()}
-    assert files == shown
+    folders = [ROOT / "examples", *ROOT.glob("bindings/*/examples")]
+    files = itertools.chain(*(folder.iterdir() for folder in folders))
+    assert {str(f.relative_to(ROOT)) for f in files if f.is_file()} == shown
 
 
 def test_install_commands_are_what_ci_runs_on_a_fresh_clone() -> None:
@@ -143,7 +150,8 @@ def clone() -> Iterator[Path]:
     clone = folder / "clone"
     ignored = shutil.ignore_patterns(".*", "build*", "dist", "__pycache__", "*.egg-info", "_lib")
     shutil.copytree(ROOT, clone, ignore=ignored)
-    for example in filter(Path.is_file, (clone / "examples").iterdir()):
+    examples = [*clone.glob("examples/*"), *clone.glob("bindings/*/examples/*")]
+    for example in filter(Path.is_file, examples):
         example.write_text(example.read_text().replace("/tmp/", f"{folder}/"))
     make_environment(clone / ".venv/bin")
     yield clone
