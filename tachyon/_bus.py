@@ -10,6 +10,7 @@ tried again.
 from __future__ import annotations
 
 import errno
+from _operator import index
 from ctypes import ArgumentError, byref, c_int64, c_void_p, sizeof
 
 from tachyon._abi import FRAME_ALIGNMENT, MessageStruct
@@ -180,8 +181,6 @@ class Bus(Vectors, AsyncEnd):
         Returns a Slot: fill its .data, lower its .size; the block's end sends it.
         Raises what send() does.
         """
-        from operator import index
-
         size = index(size)
         if size < 0:
             raise ValueError(f"size must not be negative, and is {size}")

@@ -9,6 +9,7 @@ from ctypes import byref, c_int, c_ubyte, c_uint64, c_void_p, cast, pythonapi, s
 
 from tachyon._abi import MessageStruct, PropertiesStruct, StatsStruct
 from tachyon._errors import error_from_errno
+from tachyon._handle import Handle
 from tachyon._lease import explain_leases
 from tachyon._library import failure, function
 
@@ -62,6 +63,7 @@ class End:
         "_closed",
         "_handle",
         "_message",
+        "_owner",
         "_path",
         "_properties",
         "_recv_window",
@@ -72,6 +74,7 @@ class End:
 
     _closed: bool
     _handle: c_void_p
+    _owner: Handle  # frees it, and no __del__(): see there
 
     def __init__(self, *_: object, **__: object) -> None:
         name = type(self).__name__
@@ -81,13 +84,19 @@ class End:
     def _empty(cls) -> Self:
         """A bus whose handle the C library fills in: it is freed whatever strikes next."""
         bus = cls.__new__(cls)
-        bus._handle = c_void_p()
+        bus._handle = bus._owner = cls._new_owner()
         bus._closed = False
         return bus
+
+    @classmethod
+    def _new_owner(cls) -> Handle:
+        return Handle(_free)
 
     def _ready(self, path: str) -> Self:
         """Prepare what the hot paths use, now that there is a handle."""
         self._path = path
+        # The leases refer to this one: they shall not keep the bus.
+        self._handle = c_void_p(self._owner.value)
         self._properties = PropertiesStruct()
         self._properties.struct_size = sizeof(PropertiesStruct)
         self._check(_get_properties(self._handle, self._properties), "read the properties of")
@@ -131,12 +140,6 @@ class End:
         """
         self._closed = True
         _close(self._handle)
-
-    def __del__(self) -> None:
-        # Frees nothing that a lease still needs; the last release does that.
-        handle = getattr(self, "_handle", None)
-        if handle:
-            _free(handle)
 
     __reduce__ = refuse_to_leave
 

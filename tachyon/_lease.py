@@ -7,6 +7,8 @@ its own, and only the exporter's death (a weak reference tells) gives the frame 
 
     frame  <-  exporter (a ctypes array)  <-  Lease.data, slices of it, NumPy arrays
                    ^ weak: _Watch -> release or cancel, in whichever thread it dies
+
+The garbage collector is not told of exporters, for what _handle.py says.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import weakref
 from time import monotonic_ns
 
+from tachyon._handle import hide_from_collector
 from tachyon._library import failure, function
 from tachyon._message import checked_type_id
 
@@ -84,6 +87,7 @@ def _end_view(view: memoryview) -> None:
 def ring_memory(bus: End, address: int, ticket: int) -> memoryview:
     """A view of the ring from a received message on, which gives it back when it dies."""
     exporter = bus._recv_window.from_address(address)
+    hide_from_collector(exporter)
     watch = _Watch(exporter, _give_back)
     watch.owner = bus._handle
     watch.ticket = ticket
@@ -156,6 +160,7 @@ class Lease:
         """For Bus only. window: array type as large as a message can be. words: of the
         message struct: address, size, lease, correlation id, flags and type_id."""
         exporter = window.from_address(words[0])
+        hide_from_collector(exporter)
         watch = _Watch(exporter, _give_back)
         watch.owner = handle
         watch.ticket = words[2]
@@ -265,6 +270,7 @@ class Slot:
     def __init__(self, bus: Bus, window: Any, address: int, size: int, type_id: int) -> None:
         """For Bus only. window: array type as large as a message can be."""
         exporter = window.from_address(address)
+        hide_from_collector(exporter)
         watch = _Watch(exporter, _drop_reservation)
         watch.owner = bus
         watch.armed = True

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-from ctypes import byref, c_void_p
+from ctypes import byref
 
 from tachyon._aio import AsyncListening
 from tachyon._bus import Bus
 from tachyon._end import close_at_exit, refuse_to_leave
 from tachyon._errors import ClosedError, WaitTimeoutError
+from tachyon._handle import Handle
 from tachyon._library import failure, function
 from tachyon._options import encode_path, make_listen_options
 from tachyon._sleeps import Sleeps
@@ -73,7 +74,7 @@ class Listener(AsyncListening):
         **options: Unpack[ListenOptions],
     ) -> None:
         # Filled in by the C library: freed whatever strikes next.
-        self._handle = c_void_p()
+        self._handle = Handle(_free)
         self._closed = False
         self._sleeps = Sleeps()
         raw_path, self._path = encode_path(path)
@@ -129,11 +130,6 @@ class Listener(AsyncListening):
 
     def _close(self) -> None:
         _close(self._handle)
-
-    def __del__(self) -> None:
-        handle = getattr(self, "_handle", None)
-        if handle:
-            _free(handle)
 
     __reduce__ = refuse_to_leave
 

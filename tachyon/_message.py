@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# What the operator module is made of; that one may be too late to import, when Python ends.
+from _operator import index
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -99,8 +102,6 @@ def msg_type(type_id: int) -> int:
 
 def checked_type_id(type_id: int) -> int:
     """The type_id as a plain int. Raises TypeError, ValueError."""
-    from operator import index
-
     try:
         number = index(type_id)
     except TypeError:

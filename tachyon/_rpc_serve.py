@@ -8,6 +8,7 @@ from ctypes import byref, c_uint64, c_void_p
 from tachyon._buffer import PinnedBuffer, pin, unpin
 from tachyon._end import _MAKE_BYTES, End
 from tachyon._errors import MessageTooLargeError, WaitTimeoutError
+from tachyon._handle import Handle
 from tachyon._lease import Lease
 from tachyon._library import function, quick_function
 from tachyon._message import checked_type_id
@@ -16,6 +17,8 @@ from tachyon._wait import Countdown, call_blocking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from typing_extensions import Buffer, Self
 
 _try_serve = quick_function("tachyon_rpc_try_serve_object")
@@ -26,6 +29,7 @@ _reply = function("tachyon_rpc_reply")
 _fail = function("tachyon_rpc_fail")
 _slot = function("tachyon_rpc_slot")
 _rpc_free = function("tachyon_rpc_free")
+_bus_free = function("tachyon_bus_free")
 _wait_data = function("tachyon_bus_wait_data")
 _wait_space = function("tachyon_bus_wait_space")
 
@@ -39,6 +43,14 @@ def room_of(size: int) -> int:
     return 49 if 40 < size <= 48 else size
 
 
+def _free_both(owner: Any) -> None:
+    """The calls, and the bus with them; or only the bus, where there were none yet."""
+    if owner.rpc:
+        _rpc_free(owner.rpc)
+    else:
+        _bus_free(owner)
+
+
 class ServingEnd(End):
     """See RpcBus."""
 
@@ -49,8 +61,14 @@ class ServingEnd(End):
     @classmethod
     def _empty(cls) -> Self:
         bus = super()._empty()
-        bus._rpc = c_void_p()
+        bus._rpc = bus._owner.rpc  # type: ignore[attr-defined]
         return bus
+
+    @classmethod
+    def _new_owner(cls) -> Handle:
+        owner = Handle(_free_both)
+        owner.rpc = c_void_p()  # type: ignore[attr-defined]
+        return owner
 
     def _ready(self, path: str) -> Self:
         super()._ready(path)
@@ -59,13 +77,6 @@ class ServingEnd(End):
         slot = (c_uint64 * 5).from_address(_slot(self._rpc, _MAKE_BYTES))
         self._replied = memoryview(slot).cast("B").cast("Q")
         return self
-
-    def __del__(self) -> None:
-        rpc = getattr(self, "_rpc", None)
-        if rpc:
-            _rpc_free(rpc)
-        else:
-            super().__del__()
 
     def serve(self, timeout: float | None = None) -> Request:
         """Wait for a request; its data is a copy. Reply to it, in any order, by any thread.
