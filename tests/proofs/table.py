@@ -26,4 +26,19 @@ PROOFS = [
         ["tests/transfer/run", "--proof", "--messages", "45000"],
         ["tests/transfer/run", "--proof", "--messages", "2500000"],
     ),
+    Proof(
+        "kills",
+        ["tests/stress/run", "kills", "300"],
+        ["tests/stress/run", "kills", "10000"],
+    ),
+    Proof(
+        "eintr",
+        ["tests/stress/run", "eintr", "300000"],
+        ["tests/stress/run", "eintr", "2000000"],
+    ),
+    Proof(
+        "soak",
+        ["tests/stress/run", "soak", "20"],
+        ["tests/stress/run", "soak", "3600"],
+    ),
 ]
