@@ -234,14 +234,13 @@ def result(program: str) -> dict[str, Any]:
 def test_all_rows_are_there(result: dict[str, Any]) -> None:
     assert result["schema"] == 1
     peers = [*_cases.C_PEERS, *filter(_links.is_installed, _cases.PYTHON_PEERS)]
-    records = _links.have_records() and _links.has_numpy()
-    cases = _cases.all_cases(_amounts.TINY, peers, 32 << 20, records)
+    cases = _cases.all_cases(_amounts.TINY, peers, 32 << 20, _links.has_numpy())
     keys = {measurement.key for measurement in cases.measurements}
     assert set(result["measurements"]) == keys
     assert set(result["ratios"]) == {ratio.key for ratio in cases.ratios}
     assert result["failures"] == {}
     groups = {row["group"] for row in result["measurements"].values()}
-    assert groups | {"records"} == set(_cases.NAMES) - {"limit", "peers"} | {"records"}
+    assert groups == set(_cases.NAMES) - {"limit", "peers"}
 
 
 def test_each_row_has_its_figures(result: dict[str, Any]) -> None:
@@ -424,3 +423,14 @@ def test_cores_are_pinned_as_asked() -> None:
     assert result["machine"]["pinned_to"] == [first, first]
     none = json.loads(run_bench("stream", "--peers", "none", "--cores", "none", "--json").stdout)
     assert none["machine"]["pinned_to"] is None
+
+
+def test_records_and_arrays_bring_what_they_are_compared_to(program: str) -> None:
+    environment = {**os.environ, "TACHYON_BENCH": program}
+    done = run_bench("records", "arrays", "--quick", "--rounds", "1", "--json", env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads(done.stdout)
+    assert {row["group"] for row in result["measurements"].values()} >= {"records", "stream"}
+    assert {"records/32/tachyon:c", "records/32/tachyon:stream"} <= set(result["ratios"])
+    names = [row["name"] for row in result["bounds"] if row["measured"] is not None]
+    assert {"Python records / C stream", "Python records / message by message"} <= set(names)

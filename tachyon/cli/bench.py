@@ -28,6 +28,7 @@ one round, medians over the rounds.
   capacity   round trips by size of the ring
   python     round trips and stream from Python
   records    the stream from Python as NumPy arrays of records
+  arrays     arrays of 1 MiB from Python, made in the ring and added up in place
   peers      tachyon and the peers of rtt, stream, bandwidth and python, no limits
 """
 
@@ -136,8 +137,6 @@ def _check_names(names: list[str]) -> None:
             raise _exit.Failure(
                 _exit.USAGE, f"{name!r} is not one of {', '.join(_cases.NAMES)}; see --help"
             )
-    if "records" in names and not _links.have_records():
-        raise _exit.Failure(_exit.USAGE, "buses of this version carry no records")
 
 
 # ---- what to measure --------------------------------------------------------
@@ -166,15 +165,25 @@ def _is_wanted(measurement: _cases.Measurement, names: list[str]) -> bool:
 
 def _cases_for(args: argparse.Namespace, peers: list[str]) -> _cases.Cases:
     amounts = _amounts.TINY if args.tiny else _amounts.QUICK if args.quick else _amounts.FULL
-    records = _links.have_records() and _links.has_numpy()
+    records = _links.has_numpy()
     cases = _cases.all_cases(amounts, peers, _machine.last_cache_bytes(), records)
     only_where = args.where and args.names in ([], ["python"])
-    cases.measurements = [
-        measurement
+    keys = {
+        measurement.key
         for measurement in cases.measurements
         if _is_wanted(measurement, args.names) and not only_where
+    }
+    keys |= _compared_to(cases, keys)
+    cases.measurements = [
+        measurement for measurement in cases.measurements if measurement.key in keys
     ]
     return cases
+
+
+def _compared_to(cases: _cases.Cases, keys: set[str]) -> set[str]:
+    """What records and arrays are measured against: without it, their figures say little."""
+    ours = {m.key for m in cases.measurements if m.group in ("records", "arrays")} & keys
+    return {key for ratio in cases.ratios if ours & set(ratio.of) for key in ratio.to}
 
 
 # ---- measuring --------------------------------------------------------------
@@ -185,8 +194,8 @@ def _measure(
 ) -> dict[str, Any]:
     peers, missing = _choose_peers(args.peers)
     cases = _cases_for(args, peers)
-    if _links.have_records() and not _links.has_numpy():
-        missing.append({"name": "records", "install": "pip install numpy"})
+    if not _links.has_numpy():
+        missing.append({"name": "records, arrays", "install": "pip install numpy"})
     facts: dict[str, Any] = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "quick": args.quick,

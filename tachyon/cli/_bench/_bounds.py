@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tachyon.cli._bench._amounts import MIB
 from tachyon.cli._bench._cases import MANY_CAPACITY
 
 SLACK_BYTES = 64 << 10
@@ -83,6 +84,14 @@ BOUNDS = (
         _ratio("python/rtt/tachyon:multiprocessing"),
     ),
     Bound("Python stream / pyzmq", ">=", 1.5, _ratio("python/stream/tachyon:pyzmq")),
+    Bound("Python records / C stream", ">=", 0.5, _ratio("records/32/tachyon:c")),
+    Bound("Python records / message by message", ">=", 10, _ratio("records/32/tachyon:stream")),
+    Bound(
+        "Python arrays of 1 MiB / C bandwidth, written in place",
+        ">=",
+        0.8,
+        _ratio(f"arrays/{MIB}/tachyon:bandwidth"),
+    ),
     Bound("growth: round trip, rings of 64 KiB to 64 MiB", "<=", 1.5, _ratio("capacity:flat")),
     Bound("growth: 1 to 1000 open buses, on one of them", "<=", 1.5, _ratio("many/one:flat")),
     Bound("growth: 1 to 1000 open buses, round all", "<=", 1.5, _ratio("many/robin:flat")),

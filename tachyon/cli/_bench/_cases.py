@@ -20,6 +20,7 @@ NAMES = (
         "capacity",
         "python",
         "records",
+        "arrays",
     ),
     "peers",
 )
@@ -115,6 +116,7 @@ def all_cases(
     _add_python(cases, amounts, [name for name in PYTHON_PEERS if name in peers])
     if records:
         _add_records(cases, amounts)
+        _add_arrays(cases, amounts)
     return cases
 
 
@@ -399,5 +401,37 @@ def _add_records(cases: Cases, amounts: Amounts) -> None:
     for name, other, title in (
         ("stream", "python/stream/tachyon", "records / message by message, Python"),
         ("limit", "stream/32/limit", "records from Python / stamped lines in C"),
+        ("c", "stream/32/tachyon", "records from Python / C stream, one by one"),
     ):
         cases.ratios.append(Ratio(f"{key}:{name}", title, (key,), (other,), better="higher"))
+
+
+def _add_arrays(cases: Cases, amounts: Amounts) -> None:
+    ring = ring_for(MIB)
+    key, peer = f"arrays/{MIB}/tachyon", f"bandwidth/{MIB}/{ring}/reserve"
+    cases.add(
+        Measurement(
+            key,
+            "arrays",
+            "Python arrays of 1 MiB, made in the ring, added up in place",
+            "tachyon",
+            "tachyon",
+            BYTES,
+            python={
+                "transport": "tachyon",
+                "work": "arrays",
+                "capacity": ring,
+                "count": max(amounts.bandwidth_bytes // MIB, 4),
+                "warmup": 2 * ring // MIB,
+            },
+        )
+    )
+    cases.ratios.append(
+        Ratio(
+            f"{key}:bandwidth",
+            "arrays of 1 MiB from Python / C, written in place",
+            (key,),
+            (peer,),
+            better="higher",
+        )
+    )

@@ -44,9 +44,9 @@ class Link(Protocol):
 class TachyonLink:
     """Bus.send() and iteration."""
 
-    def __init__(self, path: str, side: int) -> None:
+    def __init__(self, path: str, side: int, capacity: int | None = None) -> None:
         if side == 0:
-            bus = tachyon.Bus.listen(path, prefault=True, timeout=PATIENCE_S)
+            bus = tachyon.Bus.listen(path, capacity, prefault=True, timeout=PATIENCE_S)
         else:
             bus = tachyon.Bus.connect(path, prefault=True, timeout=PATIENCE_S)
         self.bus = bus
@@ -206,11 +206,6 @@ def is_installed(peer: str) -> bool:
     import importlib.util
 
     return sys.platform != "win32" and importlib.util.find_spec(MODULES[peer]) is not None
-
-
-def have_records() -> bool:
-    """Tell whether the buses of this version carry records."""
-    return hasattr(tachyon.Bus, "recv_records")
 
 
 def has_numpy() -> bool:

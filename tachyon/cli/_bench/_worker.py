@@ -155,10 +155,26 @@ def _records(link: _links.Link, side: int, job: dict[str, Any]) -> dict[str, Any
     return {"figures": {"messages_per_second": count * 1e9 / elapsed, "elapsed_ns": elapsed}}
 
 
+def _arrays(link: _links.Link, side: int, job: dict[str, Any]) -> dict[str, Any]:
+    """Arrays made in the ring; each one's shape and sum are checked."""
+    from tachyon.cli._bench import _array_loops
+
+    bus, warmup, count = link.bus, job["warmup"], job["count"]  # type: ignore[attr-defined]
+    if side == 0:
+        _array_loops.produce(bus, warmup, count)
+        link.recv()
+        return {}
+    elapsed = _array_loops.consume(bus, warmup, count)
+    link.send(PAYLOAD)
+    rate = count * _array_loops.SIZE * 1e9 / elapsed
+    return {"figures": {"bytes_per_second": rate, "elapsed_ns": elapsed}}
+
+
 WORKS: dict[str, Callable[[_links.Link, int, dict[str, Any]], dict[str, Any]]] = {
     "rtt": _rtt,
     "stream": _stream,
     "records": _records,
+    "arrays": _arrays,
 }
 
 
@@ -174,7 +190,8 @@ def _meet(link: _links.Link, side: int) -> None:
 
 def run(job: dict[str, Any], side: int) -> dict[str, Any]:
     """Open the link, do the work, close the link."""
-    link = _links.LINKS[job["transport"]](job["path"], side)
+    options = {"capacity": job["capacity"]} if "capacity" in job else {}
+    link = _links.LINKS[job["transport"]](job["path"], side, **options)
     try:
         _meet(link, side)
         if job.get("spoil") and side == 0:
