@@ -196,6 +196,9 @@ static void bus_forked(struct handle *handle) {
         half_inherited(theirs);
         if (!bus->leased_at_fork)
                 half_destroy(theirs);
+        /* Where the peer has only the sockets' end to know our parent's death by, the child must not hold them open. */
+        if (bus->connection.process < 0)
+                connection_close_descriptors(&bus->connection);
 }
 
 uint64_t bus_leases_in_child(const struct tachyon_bus *bus) {

@@ -17,7 +17,7 @@ static int bus_look_around(struct tachyon_bus *bus, struct sleeper *sleeper) {
         struct pollfd fds[] = {
                 { .fd = sleeper->doorbell, .events = POLLIN },
                 { .fd = bus->connection.process, .events = POLLIN },
-                { .fd = bus->connection.socket },
+                { .fd = bus->connection.socket, .events = POLLHUP },
         };
         int r;
 

@@ -70,11 +70,13 @@ int64_t bus_bounded(struct tachyon_bus *bus, int64_t deadline) {
 /*
  * Sleeps until the doorbell, the peer's end or the deadline: 0 (look again), or
  * an error. The connection's socket is watched for hang-up even where data
- * bytes on it are another thread's business.
+ * bytes on it are another thread's business. Where the system cannot do that
+ * (os_sleep()), the room socket's own hang-up says the same: it is between the
+ * same two processes, and bus_tell_end() and bus_break() shut both.
  */
 static int bus_sleep(struct tachyon_bus *bus, struct sleeper *sleeper, int64_t deadline) {
         struct pollfd fds[] = {
-                { .fd = bus->connection.socket },
+                { .fd = bus->connection.socket, .events = POLLHUP },
                 { .fd = bus->connection.process, .events = POLLIN },
                 { .fd = -1, .events = POLLIN },
         };
@@ -106,7 +108,7 @@ static int bus_sleep(struct tachyon_bus *bus, struct sleeper *sleeper, int64_t d
 /* A look at the peer's life, for callers that never sleep. */
 static void bus_probe(struct tachyon_bus *bus) {
         struct pollfd fds[] = {
-                { .fd = bus->connection.socket },
+                { .fd = bus->connection.socket, .events = POLLHUP },
                 { .fd = bus->connection.process, .events = POLLIN },
         };
 

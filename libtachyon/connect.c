@@ -27,7 +27,7 @@ int address_init(struct sockaddr_un *address, const char *path) {
 }
 
 int socket_create(int *fdp) {
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int fd = os_socket();
 
         if (fd < 0)
                 return fail(errno, "cannot make a socket: %s", strerror(errno));

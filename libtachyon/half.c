@@ -148,9 +148,10 @@ int half_create(struct half *halfp, int *fdp, uint64_t capacity, const struct ha
 
 static int half_check_geometry(struct half *half, int fd) {
         struct half_geometry geometry;
+        int r = os_memory_read(fd, &geometry, sizeof(geometry));
 
-        if (pread(fd, &geometry, sizeof(geometry), 0) != sizeof(geometry))
-                return fail(EPROTO, "the peer's memory cannot be read");
+        if (r < 0)
+                return r;
         if (geometry.magic != TACHYON_MAGIC || geometry.endianness != TACHYON_ENDIANNESS ||
             geometry.layout_version != TACHYON_LAYOUT_VERSION || geometry.page_size != page_size() ||
             geometry.capacity != half->capacity)

@@ -8,8 +8,8 @@
 
 #include "../include/tachyon.h"
 
-/* The most descriptors that Linux lets one message carry: none may get lost unclosed. */
-#define MAX_FDS_IN_MESSAGE 253
+/* More descriptors than any system lets one message carry (Linux 253, macOS 509): none may get lost unclosed. */
+#define MAX_FDS_IN_MESSAGE 512
 
 void connection_close_descriptors(struct connection *connection) {
         closep(&connection->socket);
@@ -66,14 +66,14 @@ static int hello_send(int socket, const struct hello *hello, const int *fds, siz
 
         if (n_fds) {
                 message.msg_control = control.space;
-                message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+                message.msg_controllen = (socklen_t)CMSG_SPACE(n_fds * sizeof(int));
                 control.header.cmsg_level = SOL_SOCKET;
                 control.header.cmsg_type = SCM_RIGHTS;
-                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+                control.header.cmsg_len = (socklen_t)CMSG_LEN(n_fds * sizeof(int));
                 memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
         }
         do
-                n = sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+                n = sendmsg(socket, &message, OS_SEND_FLAGS);
         while (n < 0 && errno == EINTR);
         if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
                 return fail_hung_up();
@@ -145,6 +145,7 @@ static int greeting_take_fds(struct greeting *greeting, struct msghdr *message) 
                         int fd;
 
                         memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+                        os_adopt(fd);
                         if (greeting->n_fds < GREETING_MAX_FDS) {
                                 greeting->fds[greeting->n_fds++] = fd;
                         } else {
@@ -180,7 +181,7 @@ static int greeting_receive(struct greeting *greeting, int socket) {
         ssize_t n;
         int r;
 
-        n = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        n = os_receive(socket, &message);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return 0;
         /* Where nothing was received, the control buffer holds what the stack held: not to be looked at. */
@@ -232,7 +233,12 @@ static int check_room_socket(int fd, const struct os_peer *peer) {
         if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) < 0 || domain != AF_UNIX)
                 return fail(EPROTO, "the peer's room doorbell is not a Unix socket");
 #else
-        (void)domain;
+        struct sockaddr name = { .sa_family = AF_UNSPEC };
+
+        length = sizeof(name);
+        domain = getsockname(fd, &name, &length) < 0 ? AF_UNSPEC : name.sa_family;
+        if (domain != AF_UNIX)
+                return fail(EPROTO, "the peer's room doorbell is not a Unix socket");
 #endif
         if (os_peer_identity(fd, &maker) < 0 || maker.uid != peer->uid || maker.pid != peer->pid)
                 return fail(EPROTO, "the peer's room doorbell is not its own");
@@ -379,7 +385,7 @@ static int connector_answer(struct connection *connection, const struct greeting
         r = half_create(&connection->ours, &memory, offer->hello.capacity, &settings->half);
         if (r < 0)
                 return r;
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        if (os_socketpair(pair) < 0)
                 return fail(errno, "cannot make a doorbell: %s", strerror(errno));
         LABEL("connect:doorbell-made");
         connection->room = pair[0];

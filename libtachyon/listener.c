@@ -65,7 +65,7 @@ static int lock_try(int *fdp, const char *lock_path, const char *path) {
         int r;
 
         fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-        if (fd < 0 && (errno == ELOOP || errno == EISDIR || errno == ENXIO))
+        if (fd < 0 && (errno == ELOOP || errno == EISDIR || errno == ENXIO || errno == EOPNOTSUPP))
                 return fail_lock_foreign(lock_path);
         if (fd < 0)
                 return fail(errno, "%s: cannot open the lock file: %s", lock_path, strerror(errno));
@@ -119,15 +119,15 @@ static int listener_bind(struct tachyon_listener *listener) {
         r = socket_create(&listener->socket);
         if (r < 0)
                 return r;
-        /* Before bind: there is no moment at which the path has other permissions, whatever the umask. */
-        if (fchmod(listener->socket, (mode_t)listener->settings.socket_mode) < 0 ||
+        /* Before bind, where the system can: there is no moment at which the path has other permissions. */
+        if (os_socket_mode(listener->socket, (mode_t)listener->settings.socket_mode) < 0 ||
             bind(listener->socket, (const struct sockaddr *)&listener->address, sizeof(listener->address)) < 0)
                 return fail(errno, "%s: cannot bind: %s", path, strerror(errno));
         if (lstat(path, &st) < 0)
                 return fail(errno, "%s: %s", path, strerror(errno));
         listener->device = st.st_dev;
         listener->inode = st.st_ino;
-        /* The umask took bits away that were asked for; what it cannot do is add any. */
+        /* The umask took bits away that were asked for, or the mode is still to be set; nobody can connect yet. */
         if ((st.st_mode & 0777) != listener->settings.socket_mode &&
             chmod(path, (mode_t)listener->settings.socket_mode) < 0)
                 return fail(errno, "%s: cannot set its permissions: %s", path, strerror(errno));
@@ -239,7 +239,7 @@ TACHYON_API void tachyon_listener_close(tachyon_listener *listener) {
                 listener_unlink(listener);
                 /* Wakes an accept in another thread; wait until it has left. */
                 if (listener->socket >= 0)
-                        shutdown(listener->socket, SHUT_RDWR);
+                        os_listener_wake(listener->socket, listener->poller);
                 while (atomic_load(&listener->busy))
                         sched_yield();
         }
@@ -286,7 +286,7 @@ static int listener_take_in(struct tachyon_listener *listener, int64_t now) {
         if (now < listener->backoff)
                 return 0;
         while (listener->n_pending < listener->settings.max_pending) {
-                int fd = accept4(listener->socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+                int fd = os_accept(listener->socket);
 
                 if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
                         continue;
@@ -354,19 +354,18 @@ static int64_t listener_next_time(const struct tachyon_listener *listener, int64
 
 static int listener_sleep(struct tachyon_listener *listener, int64_t deadline) {
         int64_t now = now_ns(), until = listener_next_time(listener, deadline, now);
-        struct pollfd fds[] = {
-                { .fd = listener->poller, .events = POLLIN },
-                { .fd = listener->socket }, /* its hang-up: closed by another thread */
-        };
+        bool busy = now < listener->backoff || listener->n_pending == listener->settings.max_pending;
+        struct pollfd readable = { .fd = listener->poller, .events = POLLIN };
         int r;
 
         if (now >= deadline)
                 return -ETIMEDOUT; /* whoever is at the door: a flood of connectors must not hold us here */
-        if (now < listener->backoff || listener->n_pending == listener->settings.max_pending)
-                /* The listening socket may be readable all the time: leave it out. */
-                os_poller_remove(listener->poller, listener->socket);
-        r = os_poll(fds, 2, until);
-        os_poller_add(listener->poller, listener->socket);
+        /* The listening socket may be readable all the time: leave it out, but for tachyon_listener_close(). */
+        if (busy)
+                os_poller_mute(listener->poller, listener->socket);
+        r = os_poll(&readable, 1, until);
+        if (busy)
+                os_poller_unmute(listener->poller, listener->socket);
         return r < 0 ? r : 0;
 }
 

@@ -2,7 +2,7 @@
 /* See wait.h for the protocol. */
 #include "wait.h"
 #include "label.h"
-#include <sys/socket.h>
+#include "os.h"
 
 void sleeper_init(struct sleeper *sleeper, int doorbell, _Atomic uint32_t *waiting, int64_t spin_ns, bool fixed) {
         *sleeper = (struct sleeper){
@@ -93,7 +93,7 @@ int waker_ring(struct waker *waker, uint32_t epoch) {
         LABEL("wake:claimed");
         atomic_fetch_add_explicit(&waker->rings, 1, memory_order_relaxed);
         do
-                n = send(waker->doorbell, &ring, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+                n = send(waker->doorbell, &ring, 1, OS_SEND_FLAGS);
         while (n < 0 && errno == EINTR);
         LABEL("wake:rung");
         /* A full socket is unread bytes: its owner is awake or about to be. */
