@@ -239,7 +239,7 @@ def _as_array(array: Any) -> tuple[NDArray[Any], str]:
 
             return import_tensor(array)
         try:
-            array = np.asarray(array, copy=False)
+            array = np.asarray(_buffer_of(array), copy=False)
         except ValueError:
             raise TypeError(
                 f"a {type(array).__name__} has no array's memory to send; "
@@ -248,6 +248,15 @@ def _as_array(array: Any) -> tuple[NDArray[Any], str]:
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError("the mask of a masked array would be lost; send its filled(), or .data")
     return array, text_of(array.dtype)
+
+
+def _buffer_of(thing: Any) -> Any:
+    """Its buffer, where it has one. NumPy would take what is raised there for "it has none", be
+    it a signal handler's exception that struck in a __buffer__() written in Python."""
+    try:
+        return memoryview(thing)
+    except (TypeError, ValueError, BufferError):
+        return thing
 
 
 def send_array(bus: Vectors, array: Any, type_id: int, timeout: float | None) -> None:

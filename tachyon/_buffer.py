@@ -13,6 +13,7 @@ class PinnedBuffer(Structure):
     if TYPE_CHECKING:
         address: int | None
         size: int
+        format: bytes | None
 
     _fields_ = [
         ("address", c_void_p),
@@ -38,23 +39,44 @@ unpin = pythonapi["PyBuffer_Release"]
 unpin.argtypes = [POINTER(PinnedBuffer)]
 unpin.restype = None
 
-_PYBUF_SIMPLE = 0
+_SIMPLE = 0
+# Of C's order, and with the kind of the elements.
+_TYPED = 0x08 | 0x04
 
 
 def pin(data: object, buffer: PinnedBuffer) -> None:
     """Hold an object's bytes in place until unpin(buffer).
 
-    Raises TypeError (not bytes-like), BufferError (not C-contiguous).
+    Raises TypeError (not bytes-like, or references to Python objects), BufferError (not
+    C-contiguous).
     """
     try:
-        _get_buffer(data, buffer, _PYBUF_SIMPLE)
+        _get_buffer(data, buffer, _TYPED)
     except TypeError:
         raise _not_bytes_like(data) from None
+    except (BufferError, ValueError):
+        _pin_untyped(data, buffer)
+    if buffer.format and b"O" in buffer.format and _has_references(buffer.format):
+        raise TypeError(
+            f"the elements of this {type(data).__name__} are references to Python objects, which "
+            "mean nothing to another process; send the objects themselves, pickled for one"
+        )
+
+
+def _pin_untyped(data: object, buffer: PinnedBuffer) -> None:
+    """For what the first try had no words for, as dates in NumPy; or is not in one piece."""
+    try:
+        _get_buffer(data, buffer, _SIMPLE)
     except (BufferError, ValueError) as error:  # NumPy says ValueError
         raise BufferError(
             f"{error}: the bytes of this {type(data).__name__} must be in one piece "
             "(C-contiguous); send its tobytes(), or numpy.ascontiguousarray() of it"
         ) from None
+
+
+def _has_references(form: bytes) -> bool:
+    """Whether there is an O in a format of the buffer protocol, but for names: `T{l:Order:}`."""
+    return any(b"O" in part for part in form.split(b":")[::2])
 
 
 def _not_bytes_like(data: object) -> TypeError:

@@ -15,7 +15,7 @@ import sys
 
 # What the signal module is made of; that one imports enum, which takes longer than all of us.
 from _signal import set_wakeup_fd  # type: ignore[import-not-found]
-from ctypes import c_int, pythonapi
+from ctypes import c_int, c_int64, c_void_p, pythonapi
 from time import monotonic_ns
 
 from tachyon._library import function
@@ -30,6 +30,15 @@ _run_handlers = pythonapi["PyErr_CheckSignals"]
 _run_handlers.argtypes = []
 _run_handlers.restype = c_int
 _interrupt_fd = function("tachyon_thread_interrupt_fd")
+_this_interpreter = pythonapi["PyInterpreterState_Get"]
+_this_interpreter.argtypes = []
+_this_interpreter.restype = c_void_p
+_interpreter_id = pythonapi["PyInterpreterState_GetID"]
+_interpreter_id.argtypes = [c_void_p]
+_interpreter_id.restype = c_int64
+
+# Subinterpreters run no signal handlers.
+_IN_MAIN_INTERPRETER = _interpreter_id(_this_interpreter()) == 0
 
 # Ends of the pipe that Python's C code writes a byte into for each signal; made when needed.
 _pipe: tuple[int, int] | None = None
@@ -61,7 +70,10 @@ def _take_bytes(pipe_end: int, other_wakeup_fd: int) -> None:
         pass  # no bytes; or its loop has more than it can take
 
 
-def _in_main_thread() -> bool:
+def _runs_handlers() -> bool:
+    """Whether this thread is the one that does: the main one of the main interpreter."""
+    if not _IN_MAIN_INTERPRETER:
+        return False
     # Not imported for this: where nobody imported it, there are no threads.
     threading = sys.modules.get("threading")
     if threading is None:
@@ -107,7 +119,7 @@ def call_blocking(blocking: Callable[..., int], countdown: Countdown, *arguments
 
     Returns its status, never -EINTR. Raises what a signal handler raises, at once.
     """
-    call = _call_interruptibly if _in_main_thread() else _call
+    call = _call_interruptibly if _runs_handlers() else _call
     while (status := call(blocking, countdown, arguments)) == -errno.EINTR:
         pass
     return status

@@ -216,6 +216,18 @@ def test_what_cannot_be_sent(pair: Pair, bad: Any, words: str) -> None:
     assert a.stats().sent_messages == 1
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="__buffer__ is from Python 3.12 on")
+def test_what_a_signal_handler_raises_in_a_buffer_is_not_swallowed(pair: Pair) -> None:
+    class Interrupted:
+        def __buffer__(self, flags: int) -> memoryview:
+            raise KeyboardInterrupt
+
+    a, _ = pair
+    for send in (a.send, a.send_array):
+        with pytest.raises(KeyboardInterrupt):
+            send(Interrupted())
+
+
 def test_arrays_larger_than_the_ring_are_refused(make_pair: MakePair) -> None:
     a, _ = make_pair(4096)
     with pytest.raises(tachyon.MessageTooLargeError, match="4096"):

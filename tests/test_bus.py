@@ -123,6 +123,31 @@ def test_a_buffer_in_pieces_says_what_to_do(pair: Pair, data: Any) -> None:
         a.send(data)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        numpy.array([None, "text"]),
+        numpy.zeros(2, [("order", "i4"), ("what", "O")]),
+        memoryview(numpy.array([[None]])),
+        (ctypes.py_object * 2)(1, 2),
+    ],
+    ids=["objects", "structures", "memoryview", "ctypes"],
+)
+def test_references_to_python_objects_are_refused(pair: Pair, data: Any) -> None:
+    a, b = pair
+    with pytest.raises(TypeError, match="references to Python objects"):
+        a.send(data)
+    a.send(b"the bus is as before")
+    assert b.recv().data == b"the bus is as before"
+
+
+@pytest.mark.parametrize("dtype", [[("Order:O", "i4"), ("O", "M8[s]")], [("O", "i4")], "M8[s]"])
+def test_what_only_looks_like_references_is_sent(pair: Pair, dtype: Any) -> None:
+    a, b = pair
+    a.send(numpy.ones(3, "u1").repeat(16).view(dtype))
+    assert b.recv().data == b"\1" * 48
+
+
 def test_a_str_says_what_to_do(pair: Pair) -> None:
     with pytest.raises(TypeError, match=r"\.encode\(\)"):
         pair[0].send("text")  # type: ignore[arg-type]
