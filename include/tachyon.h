@@ -149,7 +149,7 @@ typedef struct tachyon_options {
         uint64_t reply_capacity; /* listener: ring from listener to connector; default: as capacity */
         uint64_t max_capacity;   /* largest ring to make or to map, bytes; default: half of the
                                   * machine's memory, at most 64 GiB */
-        int64_t spin_ns;         /* how long a wait polls before it sleeps: 0 default (adaptive, up to 50 us,
+        int64_t spin_ns;         /* how long a wait polls before it sleeps: 0 default (adaptive, up to 100 us,
                                   * none on one CPU), < 0 never, > 0 so long and always so long */
         uint32_t flags;          /* enum tachyon_option_flags */
         uint32_t kind;           /* enum tachyon_kind; default TACHYON_KIND_STREAM */

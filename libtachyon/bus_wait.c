@@ -221,6 +221,8 @@ static int bus_sleep_for_data(struct tachyon_bus *bus, int64_t deadline) {
         if (r == 0)
                 r = bus_sleep(bus, &bus->data_sleeper, deadline);
         sleeper_retire(&bus->data_sleeper);
+        if (r >= 0)
+                sleeper_learn_from_sleep(&bus->data_sleeper);
         return r;
 }
 
@@ -319,6 +321,8 @@ static int bus_sleep_for_room(struct tachyon_bus *bus, uint64_t length, int64_t 
         if (r == 0)
                 r = bus_sleep(bus, &bus->space_sleeper, deadline);
         sleeper_retire(&bus->space_sleeper);
+        if (r >= 0)
+                sleeper_learn_from_sleep(&bus->space_sleeper);
         return r;
 }
 

@@ -11,7 +11,7 @@
 #define DEFAULT_MAX_MEMORY_SHARE 2
 #define LARGEST_CAPACITY (UINT64_C(1) << 44)
 /* About what it costs to sleep and be woken: by then, having slept would have been as good. */
-#define DEFAULT_SPIN_NS 50000
+#define DEFAULT_SPIN_NS 100000
 #define DEFAULT_HANDSHAKE_TIMEOUT_NS (2 * NSEC_PER_SEC)
 #define DEFAULT_MAX_PENDING 16
 #define OPTION_FLAGS (TACHYON_PREFAULT | TACHYON_MLOCK | TACHYON_HUGE_PAGES | TACHYON_TRUSTED)

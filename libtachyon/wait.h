@@ -31,6 +31,7 @@ struct sleeper {
         uint64_t epochs;           /* announced; a new one only after the last was rung */
         uint64_t rings;            /* bytes taken off the doorbell, never more than epochs */
         uint64_t sleeps;
+        int64_t began_ns;          /* when it last began to poll */
         int64_t spin_ns;           /* at the moment */
         int64_t spin_max_ns;
         bool spin_fixed;
@@ -88,6 +89,18 @@ static inline void sleeper_learn(struct sleeper *sleeper, bool hit) {
         sleeper->spin_ns = spin > sleeper->spin_max_ns ? sleeper->spin_max_ns : spin;
 }
 
+/*
+ * After a sleep that was ended by what it waited for: where the whole wait was
+ * short enough to poll through, it should have been. Without this, a budget that
+ * some long waits have worn down would never see a hit again, and not recover.
+ */
+static inline void sleeper_learn_from_sleep(struct sleeper *sleeper) {
+        if (now_ns() - sleeper->began_ns > sleeper->spin_max_ns)
+                return;
+        sleeper_learn(sleeper, true); /* takes back what the polling in vain taught */
+        sleeper_learn(sleeper, true);
+}
+
 #define SPIN_POLLS 64
 
 /*
@@ -100,7 +113,7 @@ sleeper_spin(struct sleeper *sleeper, int64_t deadline, bool (*there)(void *), b
 
         if (!sleeper->spin_ns)
                 return false;
-        now = now_ns();
+        sleeper->began_ns = now = now_ns();
         end = now + sleeper->spin_ns < deadline ? now + sleeper->spin_ns : deadline;
         do {
                 for (int i = 0; i < SPIN_POLLS; i++) {

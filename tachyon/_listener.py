@@ -45,7 +45,7 @@ class Listener(AsyncListening):
         a page. Default 1 MiB. reply_capacity: ring from us to the connector; default: as
         capacity. max_capacity: largest ring to make or map; default: half
         of the machine's memory, at most 64 GiB.
-    spin: how long a wait polls before it sleeps, seconds; default: adaptive, up to 50 us,
+    spin: how long a wait polls before it sleeps, seconds; default: adaptive, up to 100 us,
         and never on one processor; 0: never.
     prefault: map all pages now. mlock: lock both rings in memory. huge_pages: use 2 MiB
         pages; where there are none left, normal ones (see Bus.properties()).

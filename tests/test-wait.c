@@ -257,6 +257,24 @@ static void test_spin_budget_adapts_within_bounds(void) {
         CHECK_EQ(looks, 0);
 }
 
+/* White box: the wait's beginning is set, so that how long it took does not depend on the machine. */
+static void test_short_sleeps_teach_to_poll_again(void) {
+        struct sleeper sleeper;
+
+        sleeper_init(&sleeper, -1, NULL, 32000, false);
+        for (int i = 0; i < 20; i++)
+                CHECK(!sleeper_spin(&sleeper, DEADLINE_NEVER, never, never, NULL));
+        sleeper.began_ns = clock_ns() - 3600 * INT64_C(1000000000);
+        sleeper_learn_from_sleep(&sleeper);
+        CHECK_EQ(sleeper.spin_ns, 1000);
+        for (int i = 0; i < 20; i++) {
+                CHECK(!sleeper_spin(&sleeper, DEADLINE_NEVER, never, never, NULL));
+                sleeper.began_ns = clock_ns() + 3600 * INT64_C(1000000000);
+                sleeper_learn_from_sleep(&sleeper);
+        }
+        CHECK_EQ(sleeper.spin_ns, 32000);
+}
+
 static void test_spinning_ends_at_the_deadline(void) {
         struct sleeper sleeper;
 
@@ -363,6 +381,7 @@ int main(int argc, char **argv) {
         RUN(test_dead_peer_is_an_error_not_a_signal);
         RUN(test_nothing_to_take_is_no_error);
         RUN(test_spin_budget_adapts_within_bounds);
+        RUN(test_short_sleeps_teach_to_poll_again);
         RUN(test_spinning_ends_at_the_deadline);
         RUN(test_no_wake_up_is_lost_with_fences);
         RUN(test_no_wake_up_is_lost_with_membarrier);

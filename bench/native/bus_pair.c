@@ -42,6 +42,11 @@ static tachyon_bus *bus_open_one_way(struct round *round) {
 
 /* A side that ends too soon would be seen by the other as a closed bus. */
 static void bus_end(struct round *round, tachyon_bus *bus) {
+        tachyon_stats stats = { .struct_size = sizeof(stats) };
+
+        tachyon_bus_stats(bus, &stats);
+        figure_set(round, round->side == 0 ? "space_sleeps" : "data_sleeps",
+                   (double)(round->side == 0 ? stats.space_sleeps : stats.data_sleeps));
         round_meet(round);
         tachyon_bus_free(bus);
 }
