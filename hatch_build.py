@@ -1,7 +1,8 @@
 """Build hook: compiles the C parts with meson and puts them into the wheel.
 
 TACHYON_NO_BUNDLE=1 leaves them out: a pure wheel for distributions, which ship the library
-as a package of its own.
+as a package of its own. TACHYON_CROSS_FILE, a cross file of meson's, and TACHYON_PLATFORM, the
+wheel's platform tag, make a wheel for another machine; packaging/build-wheels sets both.
 """
 
 from __future__ import annotations
@@ -17,14 +18,6 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-LIBRARY = "libtachyon.1.dylib" if sys.platform == "darwin" else "libtachyon.so.1"
-
-# Found anywhere in meson's build folder: the file, and its place in the wheel.
-BUNDLED = [
-    (LIBRARY, f"tachyon/_lib/{LIBRARY}"),
-    ("tachyon-bench", "tachyon/_lib/tachyon-bench"),
-]
-
 
 class TachyonBuildHook(BuildHookInterface[Any]):
     """Compiles into a folder of its own, so that nothing stale can get into a wheel."""
@@ -35,15 +28,19 @@ class TachyonBuildHook(BuildHookInterface[Any]):
         if os.environ.get("TACHYON_NO_BUNDLE") == "1":
             return
         self._build_folder = Path(tempfile.mkdtemp(prefix="tachyon-build-"))
+        platform = os.environ.get("TACHYON_PLATFORM") or sysconfig.get_platform()
+        platform = platform.replace("-", "_").replace(".", "_")
         _compile(Path(self.root), self._build_folder)
-        for name, place in BUNDLED:
+        # Found anywhere in meson's build folder; one folder in the wheel.
+        library = "libtachyon.1.dylib" if platform.startswith("macosx") else "libtachyon.so.1"
+        for name in (library, "tachyon-bench"):
             built = _find(self._build_folder, name)
+            place = f"tachyon/_lib/{name}"
             if version == "editable":
                 # An editable wheel only points at the tree: the files must be there.
                 _copy(built, Path(self.root) / place)
             else:
                 build_data["force_include"][str(built)] = place
-        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform}"
 
@@ -58,7 +55,10 @@ def _compile(source: Path, build: Path) -> None:
     # meson looks for ninja on the PATH, where an environment that is not activated is not.
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path}
-    setup = [*meson, "setup", "--buildtype=release", "-Dtests=false", str(build), str(source)]
+    options = ["--buildtype=release", "-Dtests=false"]
+    if cross_file := os.environ.get("TACHYON_CROSS_FILE"):
+        options.append(f"--cross-file={cross_file}")
+    setup = [*meson, "setup", *options, str(build), str(source)]
     for command in (setup, [*meson, "compile", "-C", str(build)]):
         if subprocess.run(command, env=environment, check=False).returncode:
             shutil.rmtree(build, ignore_errors=True)

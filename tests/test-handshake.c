@@ -4,6 +4,7 @@
 
 #include "../libtachyon/handshake.h"
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #define CAPACITY UINT64_C(65536)
 
@@ -33,6 +34,15 @@ static struct hello hello_of(enum hello_step step) {
         };
 }
 
+/* musl's sendmsg() refuses more than 1024 bytes of descriptors, which a hostile peer can send. */
+static ssize_t send_message(int socket, const struct msghdr *message) {
+#ifdef __linux__
+        return syscall(SYS_sendmsg, socket, message, MSG_NOSIGNAL);
+#else
+        return sendmsg(socket, message, MSG_NOSIGNAL);
+#endif
+}
+
 static void send_with_fds(int socket, const void *data, size_t size, const int *fds, size_t n_fds) {
         union {
                 struct cmsghdr header;
@@ -49,7 +59,7 @@ static void send_with_fds(int socket, const void *data, size_t size, const int *
                 control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
                 memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
         }
-        CHECK_EQ(sendmsg(socket, &message, MSG_NOSIGNAL), (ssize_t)size);
+        CHECK_EQ(send_message(socket, &message), (ssize_t)size);
 }
 
 /* The next hello; what came along is closed, but for the first descriptor where it is asked for. */

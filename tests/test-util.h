@@ -149,14 +149,14 @@ static test_unused int fd_lowest(void) {
 }
 
 /* Sets the soft limit, and gives what it was. */
-static test_unused rlim_t limit_resource(int resource, rlim_t value) {
+static test_unused rlim_t limit_resource(unsigned int resource, rlim_t value) {
         struct rlimit limit;
         rlim_t old;
 
-        CHECK_EQ(getrlimit((__rlimit_resource_t)resource, &limit), 0);
+        CHECK_EQ(getrlimit(resource, &limit), 0);
         old = limit.rlim_cur;
         limit.rlim_cur = value;
-        CHECK_EQ(setrlimit((__rlimit_resource_t)resource, &limit), 0);
+        CHECK_EQ(setrlimit(resource, &limit), 0);
         return old;
 }
 
