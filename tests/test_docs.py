@@ -3,7 +3,7 @@ somewhere.
 
 A fenced block's first word is its language; what follows says what becomes of it:
 
-    python, c, cpp      is the program that its first line names, to the letter
+    python, c, ...      is the program that its first line names, to the letter
     sh                  runs before the terminals of its section, one after the other
     sh terminal N       runs beside the other terminals of its section
     sh install          is a line of .ci/run, which runs it on a fresh clone
@@ -43,7 +43,7 @@ DOCUMENTS = [
 HEADER = (ROOT / "include/tachyon.h").read_text()
 # Where the shared structs and their constants are.
 LAYOUT = "".join((ROOT / "libtachyon" / name).read_text() for name in ("layout.h", "array.c"))
-CODE = ("python", "c", "cpp")
+CODE = ("python", "c", "cpp", "rust")
 KINDS = {*CODE, "sh", "sh terminal", "sh install", "text", "text output"}
 PATIENCE = 120
 
@@ -82,7 +82,11 @@ def parse(document: Path) -> Iterator[Block]:
 
 BLOCKS = [block for document in DOCUMENTS for block in parse(document)]
 PROGRAMS = [block for block in BLOCKS if block.kind in CODE]
-SECTIONS = list(dict.fromkeys(b.section for b in BLOCKS if b.kind in ("sh", "sh terminal")))
+SECTIONS = [
+    # Those of the bindings need their languages' tools: bindings/run-tests runs them.
+    pytest.param(section, marks=pytest.mark.bindings) if "bindings/" in section else section
+    for section in dict.fromkeys(b.section for b in BLOCKS if b.kind in ("sh", "sh terminal"))
+]
 
 
 def tables(document: Path, *header: str) -> Iterator[list[str]]:
@@ -121,12 +125,14 @@ def test_program_is_the_one_in_examples_and_is_run(block: Block) -> None:
     name = block.text.split("\n")[0].strip("#/* ")
     assert (ROOT / name).read_text() == block.text
     commands = [b.text for b in BLOCKS if b.section == block.section and b.kind.startswith("sh")]
-    assert any(name in command for command in commands)
+    run = f"examples/{Path(name).stem}" if block.kind == "rust" else name  # cargo leaves .rs out
+    assert any(run in command for command in commands)
 
 
 def test_every_example_is_shown() -> None:
     shown = {block.text.split("\n")[0].strip("#/* ") for block in PROGRAMS}
-    folders = [ROOT / "examples", *ROOT.glob("bindings/*/examples")]
+    bindings = (f for f in ROOT.glob("bindings/**/examples") if "target" not in f.parts)  # cargo's
+    folders = [ROOT / "examples", *bindings]
     files = itertools.chain(*(folder.iterdir() for folder in folders))
     assert {str(f.relative_to(ROOT)) for f in files if f.is_file()} == shown
 
@@ -148,9 +154,10 @@ def clone() -> Iterator[Path]:
     """
     folder = Path(tempfile.mkdtemp(prefix="tachyon-"))
     clone = folder / "clone"
-    ignored = shutil.ignore_patterns(".*", "build*", "dist", "__pycache__", "*.egg-info", "_lib")
+    built = ("build", "target", "dist", "__pycache__", "*.egg-info", "_lib")
+    ignored = shutil.ignore_patterns(".*", *built)
     shutil.copytree(ROOT, clone, ignore=ignored)
-    examples = [*clone.glob("examples/*"), *clone.glob("bindings/*/examples/*")]
+    examples = [*clone.glob("examples/*"), *clone.glob("bindings/**/examples/*")]
     for example in filter(Path.is_file, examples):
         example.write_text(example.read_text().replace("/tmp/", f"{folder}/"))
     make_environment(clone / ".venv/bin")
@@ -180,6 +187,8 @@ def newcomers_environment(clone: Path) -> dict[str, str]:
     return {
         **os.environ,
         "HOME": str(clone.parent),
+        "CARGO_HOME": os.environ.get("CARGO_HOME", str(Path.home() / ".cargo")),
+        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup")),
         "PYTHONPATH": str(package),
         "PIP_NO_INDEX": "1",  # what the documents install is there already
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
