@@ -276,6 +276,44 @@ def test_bounds_say_what_was_measured_and_whether_it_holds(result: dict[str, Any
             assert row["holds"] is (row["measured"] >= row["bound"])
 
 
+def test_bounds_of_several_runs_are_judged_by_their_median(
+    result: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One bound, three runs of which one misses it; another that only one run measured."""
+    one, other = [bound for bound in _bounds.BOUNDS if bound.relation == "<="][:2]
+    paths = []
+    for number, factor in enumerate((0.5, 3.0, 0.75)):
+        rows = [_bounds.judge(one, one.bound * factor)]
+        if number == 0:
+            rows.append(_bounds.judge(other, other.bound * 2))
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps({**result, "bounds": rows}), encoding="utf-8")
+        paths.append(str(path))
+    assert main(["bench", "--json", "--medians", *paths]) == _exit.DONE
+    combined = json.loads(capsys.readouterr().out)
+    first, second = (
+        next(row for row in combined["bounds"] if row["name"] == bound.name)
+        for bound in (one, other)
+    )
+    assert first["of_runs"] == [one.bound * factor for factor in (0.5, 3.0, 0.75)]
+    assert first["measured"] == one.bound * 0.75 and first["holds"] is True
+    assert second["of_runs"] == [other.bound * 2] and second["holds"] is False
+    assert main(["bench", "--medians", *paths]) == _exit.DONE
+    text = capsys.readouterr().out
+    assert one.name in text and text.count("holds") == 1 and text.count("MISSED") == 1
+
+
+def test_what_is_no_result_gives_no_medians(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for content in (None, "", "[]", '{"schema": 1}', '{"schema": 0, "bounds": []}'):
+        path = tmp_path / "no.json"
+        if content is not None:
+            path.write_text(content, encoding="utf-8")
+        assert main(["bench", "--medians", str(path)]) == _exit.ERROR
+        assert str(path) in capsys.readouterr().err
+
+
 def test_the_state_of_the_machine_is_told(result: dict[str, Any]) -> None:
     machine = result["machine"]
     for name in ("cpu", "cores_are", "governor", "load_average", "cpu_quota", "virtual", "kernel"):

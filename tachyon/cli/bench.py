@@ -102,6 +102,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="auto (those installed), none, or names separated by commas",
     )
     parser.add_argument(
+        "--medians",
+        metavar="RUN.json",
+        nargs="+",
+        help="measure nothing: show the bounds of these earlier runs and their medians",
+    )
+    parser.add_argument(
         "--where",
         action="store_true",
         help="where each nanosecond of send() and recv() from Python goes; part of python too",
@@ -113,6 +119,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print; 0 even where a bound is missed: that is a finding, not a failure."""
+    if args.medians:
+        return _show_medians(args)
     _check_names(args.names)
     if args.plot:
         _check_plot()
@@ -128,6 +136,14 @@ def run(args: argparse.Namespace) -> int:
         from tachyon.cli._bench import _text as bench_text
 
         print(bench_text.render(result))
+    return _exit.DONE
+
+
+def _show_medians(args: argparse.Namespace) -> int:
+    from tachyon.cli._bench import _medians
+
+    combined = _medians.combine([_medians.load(path) for path in args.medians])
+    print(json.dumps(combined, indent=1) if args.json else _medians.render(combined))
     return _exit.DONE
 
 

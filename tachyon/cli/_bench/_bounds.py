@@ -99,21 +99,20 @@ BOUNDS = (
 )
 
 
+def judge(bound: Bound, measured: float | None) -> dict[str, Any]:
+    """Return a bound with what was measured; "holds" is None where nothing was."""
+    holds = None
+    if measured is not None:
+        holds = measured <= bound.bound if bound.relation == "<=" else measured >= bound.bound
+    return {
+        "name": bound.name,
+        "relation": bound.relation,
+        "bound": bound.bound,
+        "measured": measured,
+        "holds": holds,
+    }
+
+
 def check(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return every bound with what was measured; "holds" is None where nothing was."""
-    rows = []
-    for bound in BOUNDS:
-        measured = bound.measured(result)
-        holds = None
-        if measured is not None:
-            holds = measured <= bound.bound if bound.relation == "<=" else measured >= bound.bound
-        rows.append(
-            {
-                "name": bound.name,
-                "relation": bound.relation,
-                "bound": bound.bound,
-                "measured": measured,
-                "holds": holds,
-            }
-        )
-    return rows
+    """Return every bound, judged by this result."""
+    return [judge(bound, bound.measured(result)) for bound in BOUNDS]
