@@ -430,6 +430,23 @@ TACHYON_API int tachyon_bus_cancel(tachyon_bus *bus);
 TACHYON_API int tachyon_bus_recv(tachyon_bus *bus, tachyon_message *message, int64_t timeout_ns);
 
 /**
+ * tachyon_bus_recv_copy() - receive one message into memory of your own
+ * @bus: the bus
+ * @buffer: where its bytes go
+ * @capacity: bytes that fit there
+ * @type_id: set to the sender's tag, or NULL
+ * @timeout_ns: how long to wait
+ *
+ * There is no lease, and nothing to release. For small messages this is less
+ * work than tachyon_bus_recv() and _release().
+ *
+ * Return: the bytes of the message; or -EMSGSIZE (more than @capacity; it is
+ * still the next message), or an error of tachyon_bus_recv().
+ */
+TACHYON_API int64_t tachyon_bus_recv_copy(tachyon_bus *bus, void *buffer, size_t capacity, uint32_t *type_id,
+                                          int64_t timeout_ns);
+
+/**
  * tachyon_bus_recv_batch() - receive what is there, without copying it
  * @bus: the bus
  * @messages: array of at least @max; each filled one is a lease
@@ -1087,6 +1104,51 @@ TACHYON_API int tachyon_rpc_try_reply(tachyon_rpc *rpc, uint64_t id, const void 
  * Return: 0, or an error of tachyon_rpc_submit().
  */
 TACHYON_API int tachyon_rpc_wait_room(tachyon_rpc *rpc, size_t size, int64_t timeout_ns);
+
+/* ---- for CPython --------------------------------------------------------- */
+
+/*
+ * Types and built-in functions for the package `tachyon`, made with functions of
+ * CPython's stable ABI that the package hands in; this library is not linked
+ * with Python. To be called with the interpreter's lock held. The details are
+ * between the package and the library: other callers have no use for them.
+ */
+
+/**
+ * tachyon_python_needs() - which functions of Python's
+ *
+ * Return: their names, with a space after each.
+ */
+TACHYON_API const char *tachyon_python_needs(void);
+
+/**
+ * tachyon_python_start() - take the functions, and make the types
+ * @functions: in the order of tachyon_python_needs()
+ * @types: set to three types: the bases of ends, of buses and of messages
+ *
+ * Return: 0; -EBUSY, where another interpreter of the process has done it; or
+ * another error, and a Python exception is set.
+ */
+TACHYON_API int tachyon_python_start(void (*const *functions)(void), void **types);
+
+/**
+ * tachyon_python_set() - hand in an object, which is then never let go
+ * @name: what it is
+ * @object: a PyObject
+ *
+ * Return: 0, or -EINVAL (the name is unknown).
+ */
+TACHYON_API int tachyon_python_set(const char *name, void *object);
+
+/**
+ * tachyon_python_method() - make a method
+ * @name: of the method
+ * @type: that it is to be a method of, derived from one of those of tachyon_python_start()
+ * @doc: its documentation, copied
+ *
+ * Return: a method descriptor, or NULL: a Python exception is set, or the name is unknown.
+ */
+TACHYON_API void *tachyon_python_method(const char *name, void *type, const char *doc);
 
 #ifdef __cplusplus
 }

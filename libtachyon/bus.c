@@ -2,8 +2,9 @@
 /*
  * A message's trip: tachyon_bus_send() -> ring_send_small() -> bus_wake_data(),
  * which makes a system call only if the peer sleeps; tachyon_bus_recv() ->
- * ring_recv_small(); tachyon_bus_release() -> ring_release_alone(). All else
- * is one call away, in the functions that end in _slow.
+ * ring_recv_small(); tachyon_bus_release() -> ring_release_alone(); both in one,
+ * with a copy, tachyon_bus_recv_copy() -> ring_look(), ring_pass(). All else is
+ * one call away, in the functions that end in _slow.
  */
 #include "bus.h"
 
@@ -150,11 +151,57 @@ TACHYON_API int tachyon_bus_recv_batch(tachyon_bus *bus, tachyon_message *messag
         return (int)count;
 }
 
+const struct frame *bus_look_soon(struct tachyon_bus *bus, uint64_t *sizep) {
+        const struct frame *frame = NULL;
+
+        for (int polls = bus->settings.spin_ns ? QUIET_POLLS : 0; polls && !frame && bus_may_recv(bus); polls--) {
+                frame = bus_look(bus, sizep);
+                if (!frame && ring_has_message(&bus->in))
+                        break; /* a large one, or something is leased */
+                cpu_relax();
+        }
+        return frame;
+}
+
 /* The message is the next one again, and its lease is no more. */
 static void bus_unreceive(struct tachyon_bus *bus, const tachyon_message *message) {
         bus->in.messages--;
         bus->in.bytes -= message->size;
         atomic_store_explicit(&bus->in.cursor, message->lease, memory_order_release);
+}
+
+static __attribute__((__noinline__)) int64_t bus_recv_copy_slow(struct tachyon_bus *bus, void *buffer,
+                                                                size_t capacity, uint32_t *type_id,
+                                                                int64_t timeout_ns) {
+        tachyon_message message;
+        int r = tachyon_bus_recv(bus, &message, timeout_ns);
+
+        if (r < 0)
+                return r;
+        if (message.size > capacity) {
+                bus_unreceive(bus, &message);
+                return fail(EMSGSIZE, "the next message has %llu bytes, the buffer %zu",
+                            (unsigned long long)message.size, capacity);
+        }
+        memcpy(buffer, message.data, message.size);
+        if (type_id)
+                *type_id = message.type_id;
+        tachyon_bus_release(bus, message.lease);
+        return (int64_t)message.size;
+}
+
+TACHYON_API int64_t tachyon_bus_recv_copy(tachyon_bus *bus, void *buffer, size_t capacity, uint32_t *type_id,
+                                          int64_t timeout_ns) {
+        uint64_t size;
+        const struct frame *frame = bus_look(bus, &size);
+
+        if (unlikely(!frame || size > capacity))
+                return bus_recv_copy_slow(bus, buffer, capacity, type_id, timeout_ns);
+        copy_small(buffer, frame->payload, size);
+        if (type_id)
+                *type_id = atomic_load_explicit(&frame->type_id, memory_order_relaxed);
+        bus_pass(bus, size);
+        return (int64_t)size;
 }
 
 TACHYON_API int tachyon_bus_put_back(tachyon_bus *bus, const tachyon_message *message) {
@@ -249,13 +296,10 @@ TACHYON_API const uint64_t *tachyon_bus_recv_slot(tachyon_bus *bus, tachyon_make
         return bus->slot;
 }
 
-TACHYON_API void *tachyon_bus_try_recv_object(tachyon_bus *bus) {
+static __attribute__((__noinline__)) void *bus_try_recv_object_slow(struct tachyon_bus *bus) {
         tachyon_message message;
         void *object;
-        int r = bus_recv_soon(bus, &message, bus->settings.spin_ns ? QUIET_POLLS : 1);
-
-        if (r == -EAGAIN)
-                r = bus_recv_slow(bus, &message, 0);
+        int r = tachyon_bus_recv(bus, &message, 0);
 
         bus->slot[0] = (uint64_t)(int64_t)-r;
         if (unlikely(r < 0))
@@ -268,5 +312,24 @@ TACHYON_API void *tachyon_bus_try_recv_object(tachyon_bus *bus) {
                 tachyon_bus_release(bus, message.lease);
         else /* it could not be made */
                 bus_unreceive(bus, &message);
+        return object;
+}
+
+TACHYON_API void *tachyon_bus_try_recv_object(tachyon_bus *bus) {
+        uint64_t size;
+        const struct frame *frame = bus_look(bus, &size);
+        void *object;
+
+        if (unlikely(!frame))
+                frame = bus_look_soon(bus, &size);
+        if (unlikely(!frame))
+                return bus_try_recv_object_slow(bus);
+        object = bus->make((const char *)frame->payload, (ptrdiff_t)size);
+        bus->slot[0] = 0;
+        bus->slot[1] = atomic_load_explicit(&frame->type_id, memory_order_relaxed);
+        bus->slot[2] = size;
+        bus->slot[3] = 0;
+        if (likely(object))
+                bus_pass(bus, size);
         return object;
 }

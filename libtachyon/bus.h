@@ -106,6 +106,9 @@ int bus_break_frame(struct tachyon_bus *bus);
 /* After a receive: is it time to find out how far one-line frames may reach? */
 void bus_check_in(struct tachyon_bus *bus);
 
+/* Polls for some microseconds for what bus_look() finds. NULL: see tachyon_bus_recv(). */
+const struct frame *bus_look_soon(struct tachyon_bus *bus, uint64_t *sizep);
+
 static inline int bus_dead(const struct tachyon_bus *bus) {
         return atomic_load_explicit(&bus->handle.dead, memory_order_acquire);
 }
@@ -131,6 +134,18 @@ static inline void bus_wake_space(struct tachyon_bus *bus, bool fence) {
 
         if (unlikely(epoch))
                 bus_ring(bus, &bus->space_waker, epoch);
+}
+
+/* Receiving by copying, see ring_look(): NULL where it is not as simple as that. */
+static inline const struct frame *bus_look(const struct tachyon_bus *bus, uint64_t *sizep) {
+        if (unlikely(atomic_load_explicit(&bus->handle.attention, memory_order_relaxed)))
+                return NULL;
+        return ring_look(&bus->in, sizep);
+}
+
+static inline void bus_pass(struct tachyon_bus *bus, uint64_t size) {
+        ring_pass(&bus->in, FRAME_ALIGNMENT, size);
+        bus_wake_space(bus, false); /* with fences, `attention` is set */
 }
 
 #endif

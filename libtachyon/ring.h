@@ -23,7 +23,8 @@
  *      capacity - one line. The producer writes below read_position + capacity
  *      only.
  *  I4  read_position only grows: every change is a compare-and-swap, from the
- *      value that the scan began with or from the one lease that is out.
+ *      value that the scan began with or from the one lease that is out; but for
+ *      the receiving thread's store where no lease is out, see ring_pass().
  *
  * Leases. `leases` has one word per line of the ring, private to the consumer's
  * process: at a received frame's first line, its length in lines, with
@@ -296,6 +297,52 @@ static inline int ring_recv(struct ring_consumer *consumer, struct tachyon_messa
         ring_take(consumer, (message->lease & consumer->mask) / FRAME_ALIGNMENT, message->lease, length,
                   message->size);
         return 0;
+}
+
+/*
+ * Receiving by copying, without a lease: ring_look(), copy, ring_pass(). The hot
+ * case: a frame of one line, without flags, and no lease is out. NULL: see
+ * ring_recv().
+ */
+static inline const struct frame *ring_look(const struct ring_consumer *consumer, uint64_t *sizep) {
+        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
+        const struct frame *frame = (const void *)(consumer->ring + (cursor & consumer->mask));
+
+        /* A1: as in ring_recv(). */
+        if (atomic_load_explicit(&frame->stamp, memory_order_acquire) - FRAME_VALID != cursor)
+                return NULL;
+        *sizep = atomic_load_explicit(&frame->size, memory_order_relaxed);
+        /*
+         * A5: all before the cursor is released. Pairs with R4 of the threads
+         * that did it: what they read of those frames, they read before our R5
+         * takes it all over and tells the producer, who sees R5 only. I3 holds
+         * of one line by itself.
+         */
+        if (unlikely(*sizep > FRAME_INLINE_SIZE ||
+                     atomic_load_explicit(consumer->read_position, memory_order_acquire) != cursor))
+                return NULL;
+        return frame;
+}
+
+/*
+ * The frame at the cursor, of this length, is the producer's again; after A5 only.
+ *
+ * Why a store is enough (I4): nothing is out, so no thread has anything to move
+ * read_position over. One that is still in ring_advance() may have loaded the old
+ * read_position and then the new cursor, and look at lease words that no receive
+ * has entered. R6: but whoever sees the new cursor sees the new read_position,
+ * too; so its compare-and-swap, from the old one, fails. Pairs with A2.
+ */
+static inline void ring_pass(struct ring_consumer *consumer, uint64_t length, uint64_t size) {
+        uint64_t next = atomic_load_explicit(&consumer->cursor, memory_order_relaxed) + length;
+
+        consumer->messages++;
+        consumer->bytes += size;
+        /* R5: the copy is complete before the producer may write there. Pairs with A4 in ring_refresh(). */
+        atomic_store_explicit(consumer->read_position, next, memory_order_release);
+        LABEL("recv:passed");
+        /* R6: as above. */
+        atomic_store_explicit(&consumer->cursor, next, memory_order_release);
 }
 
 /* Is this the lease of the newest message, and out? */

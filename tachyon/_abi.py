@@ -213,6 +213,11 @@ FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
     "tachyon_bus_commit": (c_int, [_bus_p, c_size_t, c_uint32], KEEPS),
     "tachyon_bus_cancel": (c_int, [_bus_p], KEEPS),
     "tachyon_bus_recv": (c_int, [_bus_p, _message_p, c_int64], KEEPS),
+    "tachyon_bus_recv_copy": (
+        c_int64,
+        [_bus_p, c_void_p, c_size_t, POINTER(c_uint32), c_int64],
+        KEEPS,
+    ),
     "tachyon_bus_recv_batch": (c_int, [_bus_p, _message_p, c_size_t, c_int64], KEEPS),
     "tachyon_bus_release": (c_int, [_bus_p, c_uint64], KEEPS),
     "tachyon_bus_release_batch": (c_int, [_bus_p, _message_p, c_size_t], KEEPS),
@@ -292,4 +297,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
     "tachyon_rpc_try_serve_object": (py_object, [_rpc_p, c_uint64], KEEPS),
     "tachyon_rpc_try_reply": (c_int, [_rpc_p, c_uint64, c_void_p, c_uint32, c_uint32], KEEPS),
     "tachyon_rpc_wait_room": (c_int, [_rpc_p, c_size_t, c_int64], YIELDS),
+    "tachyon_python_needs": (c_char_p, [], KEEPS),
+    "tachyon_python_start": (c_int, [POINTER(c_void_p), POINTER(py_object)], KEEPS),
+    "tachyon_python_set": (c_int, [c_char_p, py_object], KEEPS),
+    "tachyon_python_method": (py_object, [c_char_p, py_object, c_char_p], KEEPS),
 }

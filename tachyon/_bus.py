@@ -1,7 +1,8 @@
 """Bus: one end of a connection. The package's hot paths are here: send, recv, iteration.
 
-Each of them is ONE call into C where nothing has to be waited for. That call keeps the
-interpreter lock, so two Python threads can never be inside one ring at a time (what a call
+Each of them is ONE call into C where nothing has to be waited for: a built-in function, or the
+method that is written here, over ctypes (see _builtin.py). That call keeps the interpreter
+lock, so two Python threads can never be inside one ring at a time (what a call over ctypes
 leaves in the slot is another matter: see Bus on threads). Only waiting gives the lock up, and
 it takes nothing out of the ring and puts nothing in: after it, the call that keeps the lock is
 tried again.
@@ -16,6 +17,7 @@ from ctypes import ArgumentError, byref, c_int64, c_void_p, sizeof
 from tachyon._abi import FRAME_ALIGNMENT, MessageStruct
 from tachyon._aio import AsyncEnd
 from tachyon._buffer import PinnedBuffer, pin, unpin
+from tachyon._builtin import QUICK, BusBase, quick, tell
 from tachyon._errors import ClosedError, MessageTooLargeError, WaitTimeoutError
 from tachyon._lease import Batch, Lease, Slot
 from tachyon._library import failure, function, quick_function
@@ -52,7 +54,7 @@ _AT_ONCE = c_int64(0)
 _WORDS = sizeof(MessageStruct) // 8
 
 
-class Bus(Vectors, AsyncEnd):
+class Bus(Vectors, AsyncEnd, BusBase):
     """One end of a connection between two processes; carries messages both ways.
 
     Made by Bus.listen(), Bus.connect() and Listener.accept(). One thread at a time sends and
@@ -208,7 +210,7 @@ class Bus(Vectors, AsyncEnd):
         data = _try_recv(self._handle)
         slot = self._slot
         if not data and slot[0]:  # empty where there is none; and looking is quicker than slot[0]
-            data = self._recv_slow(Countdown(timeout))
+            return self._recv_later(slot[0], timeout)
         return Message(data, slot[1])
 
     def __iter__(self) -> Iterator[Message]:
@@ -219,26 +221,29 @@ class Bus(Vectors, AsyncEnd):
         """
         if self._closed:
             raise self._failure(-errno.ECANCELED, "receive from")
-        return self._iterate()
+        return self
 
-    def _iterate(self) -> Iterator[Message]:
-        handle, slot, try_recv = self._handle, self._slot, _try_recv
-        while True:
-            data = try_recv(handle)
-            if not data and slot[0]:
-                try:
-                    data = self._recv_slow(Countdown(None))
-                except ClosedError:
-                    return
-            yield Message(data, slot[1])
+    def __next__(self) -> Message:
+        """The next message, as by recv(); StopIteration where that would raise ClosedError."""
+        try:
+            return Bus.recv(self)
+        except ClosedError:
+            raise StopIteration from None
 
-    def _recv_slow(self, countdown: Countdown) -> bytes:
-        """After a _try_recv that found nothing: wait, and return the bytes of the next message."""
-        while True:
-            self._await_data(-self._slot[0], countdown)
-            data: bytes = _try_recv(self._handle)
-            if not self._slot[0]:
-                return data
+    def _recv_later(self, error: int, timeout: float | None = None) -> Message:
+        """After a look that found nothing, for the reason `error`: wait, and receive."""
+        countdown = Countdown(timeout)
+        while error:
+            self._await_data(-error, countdown)
+            data = _try_recv(self._handle)
+            error = self._slot[0]
+        return Message(data, self._slot[1])
+
+    def _next_later(self, error: int) -> Message:
+        try:
+            return self._recv_later(error)
+        except ClosedError:
+            raise StopIteration from None
 
     def _await_data(self, status: int, countdown: Countdown) -> None:
         """After a try to receive that failed: return when another one is worth it, or raise."""
@@ -297,6 +302,13 @@ class Bus(Vectors, AsyncEnd):
                 if row[0]:
                     _release(self._handle, row[2])
             raise
+
+
+quick(Bus, "send", "data, type_id=0, timeout=None")
+quick(Bus, "recv", "timeout=None")
+if QUICK:
+    tell(recv_later=Bus._recv_later, next_later=Bus._next_later)
+    del Bus.__next__  # that of BusBase is quick
 
 
 def _rows(messages: Any, count: int) -> Iterator[list[int]]:

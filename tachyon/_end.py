@@ -8,6 +8,7 @@ import weakref
 from ctypes import byref, c_int, c_ubyte, c_uint64, c_void_p, cast, pythonapi, sizeof
 
 from tachyon._abi import MessageStruct, PropertiesStruct, StatsStruct
+from tachyon._builtin import EndBase
 from tachyon._errors import error_from_errno
 from tachyon._handle import Handle
 from tachyon._lease import explain_leases
@@ -55,7 +56,7 @@ def _close_open_ends() -> None:
         end.close()
 
 
-class End:
+class End(EndBase):
     """See Bus."""
 
     __slots__ = (
@@ -100,6 +101,7 @@ class End:
         self._properties = PropertiesStruct()
         self._properties.struct_size = sizeof(PropertiesStruct)
         self._check(_get_properties(self._handle, self._properties), "read the properties of")
+        self._address = self._owner.value or 0
         # [0] errno, [1] type_id, [2] size of what _try_recv has made. Memory of the bus.
         slot = (c_uint64 * 4).from_address(_recv_slot(self._handle, _MAKE_BYTES))
         self._slot = memoryview(slot).cast("B").cast("Q")

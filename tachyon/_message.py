@@ -5,6 +5,8 @@ from __future__ import annotations
 # What the operator module is made of; that one may be too late to import, when Python ends.
 from _operator import index
 
+from tachyon._builtin import quick_message
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 _SHOWN_BYTES = 32
 
 
+@quick_message
 class Message:
     """A received message, copied out of the ring: it is yours for as long as you like.
 
@@ -71,6 +74,9 @@ class Message:
 
     def __hash__(self) -> int:
         return hash((self.data, self.type_id))
+
+    def __reduce__(self) -> tuple[type[Message], tuple[bytes, int]]:
+        return type(self), (self.data, self.type_id)
 
     def __repr__(self) -> str:
         more = "..." if self.size > _SHOWN_BYTES else ""

@@ -344,6 +344,40 @@ static void test_put_back(void) {
         pair_free(&pair);
 }
 
+static void test_copies(void) {
+        struct pair pair = pair_of_capacity(PAGE);
+        unsigned char copy[300];
+        uint32_t type_id = 0;
+        tachyon_message leased;
+
+        CHECK_EQ(tachyon_bus_recv_copy(pair.theirs, copy, sizeof(copy), &type_id, 0), -EAGAIN);
+        for (uint64_t size = 0; size <= sizeof(copy); size++) {
+                send_pattern(pair.ours, size, size + 1);
+                CHECK_EQ(tachyon_bus_recv_copy(pair.theirs, copy, size, size % 2 ? NULL : &type_id, 0), size);
+                CHECK(matches(copy, size, size + 1));
+                CHECK(size % 2 || type_id == (uint32_t)(size + 1));
+                CHECK_EQ(stats_of(pair.theirs).recv_used, 0);
+        }
+        for (uint64_t size = 10; size <= 100; size += 90) { /* too large: it stays */
+                send_pattern(pair.ours, size, 5);
+                CHECK_EQ(tachyon_bus_recv_copy(pair.theirs, copy, size - 1, NULL, 0), -EMSGSIZE);
+                CHECK_EQ(stats_of(pair.theirs).leases, 0);
+                CHECK_EQ(tachyon_bus_recv_copy(pair.theirs, copy, size, NULL, -1), size);
+                CHECK(matches(copy, size, 5));
+        }
+        send_pattern(pair.ours, 10, 6); /* behind a lease */
+        send_pattern(pair.ours, 10, 7);
+        CHECK_EQ(tachyon_bus_recv(pair.theirs, &leased, 0), 0);
+        CHECK_EQ(tachyon_bus_recv_copy(pair.theirs, copy, sizeof(copy), NULL, 0), 10);
+        CHECK(matches(copy, 10, 7) && matches(leased.data, 10, 6));
+        CHECK_EQ(stats_of(pair.theirs).leases, 1);
+        CHECK_EQ(tachyon_bus_release(pair.theirs, leased.lease), 0);
+        tachyon_bus_close(pair.ours);
+        CHECK_EQ(tachyon_bus_recv_copy(pair.theirs, copy, sizeof(copy), NULL, -1), -TACHYON_ECLOSED);
+        CHECK_EQ(stats_of(pair.theirs).received_messages, stats_of(pair.ours).sent_messages);
+        pair_free(&pair);
+}
+
 /* ---- for language runtimes ---------------------------------------------- */
 
 static bool memory_is_short;
@@ -610,6 +644,7 @@ int main(int argc, char **argv) {
         RUN(test_batches);
         RUN(test_records);
         RUN(test_put_back);
+        RUN(test_copies);
         RUN(test_objects);
         RUN(test_signals_interrupt_every_wait);
         RUN(test_interrupt_descriptor_ends_sleeps);
