@@ -248,6 +248,8 @@ void bus_destroy(struct tachyon_bus *bus) {
 static void bus_tell_end(struct tachyon_bus *bus) {
         /* E2: all that will ever be published is. Pairs with E1 in bus_note_gone(). */
         atomic_store_explicit(&bus->control->state, HALF_CLOSED, memory_order_release);
+        /* E3: before the sockets hang up, or a peer that hears of that could take our end for a death. */
+        atomic_thread_fence(memory_order_seq_cst);
         LABEL("close:state");
         /* The peer's sleepers see the end of the sockets, and so do ours; even if a forked child has them open. */
         shutdown(bus->connection.socket, SHUT_RDWR);

@@ -116,7 +116,8 @@ bool ring_advance(struct ring_consumer *consumer) {
          */
         atomic_thread_fence(memory_order_seq_cst);
         for (;;) {
-                from = atomic_load_explicit(consumer->read_position, memory_order_acquire);
+                /* Relaxed: the leases below it are none of ours, and those above come with A2. */
+                from = atomic_load_explicit(consumer->read_position, memory_order_relaxed);
                 /* A2: pairs with R2 in ring_recv(): leases below the cursor are entered. */
                 to = atomic_load_explicit(&consumer->cursor, memory_order_acquire);
                 free_to = ring_first_lease(consumer, from, to);

@@ -76,13 +76,17 @@ static void sent_is_whole(const struct sent *sent) {
                 CHECK(bytes[i] == (unsigned char)(sent->word >> (8 * (i % 8))));
 }
 
-/* All that the producer believes unread is as it was sent. */
 static void holds(void) {
         const struct frame *next = (const void *)(half.ring + (producer.position & (CAPACITY - 1)));
-        unsigned int n = 0;
 
         CHECK(producer.position - producer.read_position <= CAPACITY - FRAME_ALIGNMENT);
         CHECK(!stamp_is_at(next->stamp, producer.position));
+}
+
+/* All that the producer believes unread is as it was sent. */
+static void unread_is_whole(void) {
+        unsigned int n = 0;
+
         for (unsigned int i = 0; i < n_sents; i++) {
                 /* A position in the midst of a frame is one that the peer invented: it loses that frame. */
                 if (sents[i].position < producer.read_position)
@@ -173,7 +177,10 @@ static bool step(void) {
                 break;
         case 5:
         case 6:
-                return ring_refresh(&producer) == 0;
+                if (ring_refresh(&producer) < 0)
+                        return false;
+                unread_is_whole();
+                break;
         default:
                 peer_acts();
         }
@@ -196,5 +203,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 if (more)
                         holds();
         }
+        unread_is_whole();
         return 0;
 }
