@@ -1124,7 +1124,7 @@ TACHYON_API const char *tachyon_python_needs(void);
 /**
  * tachyon_python_start() - take the functions, and make the types
  * @functions: in the order of tachyon_python_needs()
- * @types: set to three types: the bases of ends, of buses and of messages
+ * @types: set to four types: the bases of ends and of buses, messages, and requests
  *
  * Return: 0; -EBUSY, where another interpreter of the process has done it; or
  * another error, and a Python exception is set.

@@ -2,14 +2,13 @@
 /*
  * The types and built-in functions of the Python package, made by hand of what
  * CPython's stable ABI offers: what an extension module would be, without one
- * for each Python version. python_bus.c has what they do.
+ * for each Python version. python_bus.c and python_rpc.c have what they do.
  *
  * All of this is entered with the interpreter's lock held, and none of it
  * sleeps. What is not quick, and every error, is left to functions of the
  * package written in Python.
  */
 #include "python.h"
-#include <limits.h>
 
 struct python python;
 static atomic_flag taken = ATOMIC_FLAG_INIT;
@@ -70,15 +69,22 @@ static const PyType_Spec message_spec = {
         "tachyon.Message", sizeof(struct python_message), 0, Py_TPFLAGS_BASETYPE, message_slots,
 };
 
-static int make_types(void *types[3]) {
+static const PyType_Spec request_spec = {
+        "tachyon.Request", sizeof(struct python_request), 0, Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+        python_request_slots,
+};
+
+static int make_types(void *types[4]) {
         PyObject *end = python.PyType_FromSpecWithBases(&end_spec, NULL);
         PyObject *bus = end ? python.PyType_FromSpecWithBases(&bus_spec, end) : NULL;
         PyObject *message = bus ? python.PyType_FromSpecWithBases(&message_spec, NULL) : NULL;
+        PyObject *request = message ? python.PyType_FromSpecWithBases(&request_spec, NULL) : NULL;
 
         types[0] = end;
         types[1] = bus;
         types[2] = message;
-        return message ? 0 : -ENOMEM;
+        types[3] = request;
+        return request ? 0 : -ENOMEM;
 }
 
 /* ---- setting up --------------------------------------------------------- */
@@ -107,18 +113,24 @@ TACHYON_API int tachyon_python_set(const char *name, void *object) {
         return fail(EINVAL, "no object %s is wanted", name);
 }
 
-static PyMethodDef *find_method(const char *name) {
-        for (PyMethodDef *method = python_bus_methods; method->ml_name; method++)
+static PyMethodDef *find_method(PyMethodDef *method, const char *name) {
+        for (; method->ml_name; method++)
                 if (strcmp(method->ml_name, name) == 0)
                         return method;
         return NULL;
 }
 
 TACHYON_API void *tachyon_python_method(const char *name, void *type, const char *doc) {
-        PyMethodDef *method = find_method(name);
+        PyMethodDef *method = find_method(python_bus_methods, name);
 
-        if (!method)
+        if (type == python.the_Request)
+                method = find_method(python_request_methods, name);
+        else if (!method)
+                method = find_method(python_rpc_methods, name);
+        if (!method) {
+                fail(EINVAL, "there is no method %s", name);
                 return NULL;
+        }
         method->ml_doc = strdup(doc); /* for ever, as above */
         return python.PyDescr_NewMethod(type, method);
 }
@@ -179,4 +191,33 @@ bool python_small_number(PyObject *object, uint32_t *numberp) {
         }
         *numberp = (uint32_t)number;
         return true;
+}
+
+bool python_find_number(PyObject *const args[], Py_ssize_t count, PyObject *names, Py_ssize_t place,
+                        Py_ssize_t most, PyObject *name, uint32_t *numberp) {
+        *numberp = 0;
+        if (likely(count == place && !names))
+                return true;
+        if (names ? count != place || python.PyTuple_Size(names) != 1 || python.PyTuple_GetItem(names, 0) != name
+                  : count < place || count > most)
+                return false;
+        return python_small_number(args[place], numberp);
+}
+
+bool python_is_timeout(Py_ssize_t count, PyObject *names) {
+        if (likely(!names))
+                return count <= 1;
+        return count == 0 && python.PyTuple_Size(names) == 1 &&
+               python.PyTuple_GetItem(names, 0) == python.the_timeout;
+}
+
+PyObject *python_call_later(PyObject *function, PyObject *self, uint64_t number, PyObject *const args[],
+                            Py_ssize_t count, PyObject *names) {
+        PyObject *first[] = { self, python.PyLong_FromUnsignedLongLong(number) }, *result;
+
+        if (!first[1])
+                return NULL;
+        result = python_call(function, first, 2, args, count, names);
+        python.Py_DecRef(first[1]);
+        return result;
 }

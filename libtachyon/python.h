@@ -12,6 +12,7 @@
  * free-threaded or debugging build has more, and takes the way through ctypes.
  */
 #include "rpc.h"
+#include <limits.h>
 
 typedef ptrdiff_t Py_ssize_t;
 typedef struct PyObject PyObject;
@@ -37,6 +38,7 @@ typedef struct {
         int flags;
         const char *doc;
 } PyMemberDef;
+#define T_OBJECT 6
 #define T_OBJECT_EX 16
 #define T_ULONGLONG 18
 
@@ -48,8 +50,10 @@ typedef struct {
                 const void *data;
         } pfunc;
 } PyType_Slot;
+#define Py_tp_clear 51
 #define Py_tp_dealloc 52
 #define Py_tp_iternext 63
+#define Py_tp_traverse 71
 #define Py_tp_members 72
 #define Py_tp_free 74
 
@@ -61,6 +65,8 @@ typedef struct {
         const PyType_Slot *slots;
 } PyType_Spec;
 #define Py_TPFLAGS_BASETYPE (1U << 10)
+#define Py_TPFLAGS_HAVE_GC (1U << 14)
+typedef int (*visitproc)(PyObject *, void *);
 
 typedef struct {
         void *buf;
@@ -94,6 +100,7 @@ typedef struct {
         F(int, PyDict_SetItem, (PyObject *, PyObject *, PyObject *))                     \
         F(PyObject *, PyObject_Call, (PyObject *, PyObject *, PyObject *))               \
         F(void, PyObject_Free, (void *))                                                 \
+        F(void, PyObject_GC_UnTrack, (void *))                                           \
         F(PyObject *, PyErr_Occurred, (void))                                            \
         F(void, PyErr_Clear, (void))                                                     \
         F(int, PyErr_ExceptionMatches, (PyObject *))                                     \
@@ -116,7 +123,18 @@ typedef struct {
         F(send)       /* Bus.send() as Python, for all that is not quick */              \
         F(recv)                                                                          \
         F(recv_later) /* (self, errno, timeout=None): after a try that found nothing */  \
-        F(next_later) /* (self, errno): the same for a step of iteration */
+        F(next_later) /* (self, errno): the same for a step of iteration */              \
+        F(RpcBus)                                                                        \
+        F(Request)                                                                       \
+        F(msg_type)                                                                      \
+        F(call)          /* RpcBus.call(), .serve(), ... as Python */                    \
+        F(call_later)    /* (self, id, errno, payload, msg_type=0, timeout=None) */      \
+        F(call_failed)   /* (self, text, code): raises what the server said */           \
+        F(serve)                                                                         \
+        F(serve_later)   /* (self, errno, timeout=None) */                               \
+        F(try_request)                                                                   \
+        F(reply)                                                                         \
+        F(request_reply) /* Request.reply() */
 
 #define PYTHON_POINTER(result, name, arguments) result(*name) arguments;
 #define PYTHON_OBJECT(name) PyObject *the_##name;
@@ -144,6 +162,15 @@ struct python_message {
         PyObject *type_id;
 };
 
+struct python_request {
+        PyObject head;
+        PyObject *bus;
+        PyObject *data;
+        PyObject *msg_type;
+        PyObject *id;
+        PyObject *lease; /* or NULL, which the package sees as None */
+};
+
 /*
  * function(*first, *args, **names): what a built-in function does with arguments
  * that it was given by METH_FASTCALL | METH_KEYWORDS.
@@ -157,7 +184,22 @@ static inline PyObject *python_none(void) {
         return python.the_None_;
 }
 
-/* python_bus.c. The methods are ended by a NULL name. */
+/*
+ * The number that is args[place], or has that name and is the only one with a name,
+ * or is not there and so is 0. False: not as simple as that, or more than `most`
+ * arguments.
+ */
+bool python_find_number(PyObject *const args[], Py_ssize_t count, PyObject *names, Py_ssize_t place,
+                        Py_ssize_t most, PyObject *name, uint32_t *numberp);
+/* (timeout=None), by place or by name. */
+bool python_is_timeout(Py_ssize_t count, PyObject *names);
+/* function(self, number, *args, **names) */
+PyObject *python_call_later(PyObject *function, PyObject *self, uint64_t number, PyObject *const args[],
+                            Py_ssize_t count, PyObject *names);
+/* python_bus.c, python_rpc.c. The methods are ended by a NULL name. */
+extern PyMethodDef python_rpc_methods[];
+extern PyMethodDef python_request_methods[];
+extern const PyType_Slot python_request_slots[];
 extern PyMethodDef python_bus_methods[];
 extern const PyType_Slot python_bus_slots[];
 

@@ -33,27 +33,12 @@ static int send_buffer(struct tachyon_bus *bus, PyObject *object, uint32_t type_
         return r;
 }
 
-/* The second of (data, type_id=0, timeout=None), by place or by name; false: not as simple as that. */
-static bool find_type_id(PyObject *const args[], Py_ssize_t count, PyObject *names, uint32_t *type_idp) {
-        *type_idp = 0;
-        if (likely(count == 1 && !names))
-                return true;
-        if (names) {
-                if (count != 1 || python.PyTuple_Size(names) != 1 ||
-                    python.PyTuple_GetItem(names, 0) != python.the_type_id)
-                        return false;
-        } else if (count < 2 || count > 3) {
-                return false;
-        }
-        return python_small_number(args[1], type_idp);
-}
-
 static PyObject *bus_send(PyObject *self, PyObject *const args[], Py_ssize_t count, PyObject *names) {
         struct tachyon_bus *bus = ((struct python_end *)(void *)self)->bus;
         uint32_t type_id;
         int r;
 
-        if (likely(bus && find_type_id(args, count, names, &type_id))) {
+        if (likely(bus && python_find_number(args, count, names, 1, 3, python.the_type_id, &type_id))) {
                 r = likely(args[0]->ob_type == python.the_bytes) ? send_bytes(bus, args[0], type_id)
                                                                  : send_buffer(bus, args[0], type_id);
                 if (likely(r == 0))
@@ -112,37 +97,17 @@ static PyObject *take_message(struct tachyon_bus *bus, int *errorp) {
         return message;
 }
 
-/* (timeout=None), by place or by name. */
-static bool is_timeout(Py_ssize_t count, PyObject *names) {
-        if (likely(!names))
-                return count <= 1;
-        return count == 0 && python.PyTuple_Size(names) == 1 &&
-               python.PyTuple_GetItem(names, 0) == python.the_timeout;
-}
-
-/* function(self, error, *args, **names) */
-static PyObject *receive_later(PyObject *function, PyObject *self, int error, PyObject *const args[],
-                               Py_ssize_t count, PyObject *names) {
-        PyObject *first[] = { self, python.PyLong_FromUnsignedLongLong((unsigned)error) }, *result;
-
-        if (!first[1])
-                return NULL;
-        result = python_call(function, first, 2, args, count, names);
-        python.Py_DecRef(first[1]);
-        return result;
-}
-
 static PyObject *bus_recv(PyObject *self, PyObject *const args[], Py_ssize_t count, PyObject *names) {
         struct tachyon_bus *bus = ((struct python_end *)(void *)self)->bus;
         PyObject *message;
         int error;
 
-        if (unlikely(!bus || !is_timeout(count, names)))
+        if (unlikely(!bus || !python_is_timeout(count, names)))
                 return python_call(python.the_recv, &self, 1, args, count, names);
         message = take_message(bus, &error);
         if (likely(message) || !error)
                 return message;
-        return receive_later(python.the_recv_later, self, error, args, count, names);
+        return python_call_later(python.the_recv_later, self, (unsigned)error, args, count, names);
 }
 
 static PyObject *bus_next(PyObject *self) {
@@ -151,11 +116,11 @@ static PyObject *bus_next(PyObject *self) {
         int error;
 
         if (unlikely(!bus))
-                return receive_later(python.the_next_later, self, ECANCELED, NULL, 0, NULL);
+                return python_call_later(python.the_next_later, self, ECANCELED, NULL, 0, NULL);
         message = take_message(bus, &error);
         if (likely(message) || !error)
                 return message;
-        return receive_later(python.the_next_later, self, error, NULL, 0, NULL);
+        return python_call_later(python.the_next_later, self, (unsigned)error, NULL, 0, NULL);
 }
 
 PyMethodDef python_bus_methods[] = {

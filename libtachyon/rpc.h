@@ -56,4 +56,9 @@ int rpc_take_in(struct tachyon_rpc *rpc);
 /* The reply to this call is there already, or comes while we poll so often: its result; else -EAGAIN. */
 int rpc_wait_soon(struct tachyon_rpc *rpc, uint64_t id, tachyon_message *message, int polls);
 
+/* rpc_object.c. A request of at most this size that comes within a moment: 0; -EMSGSIZE: it is larger, and stays. */
+int rpc_serve_soon(struct tachyon_rpc *rpc, tachyon_message *request, uint64_t most);
+/* How often to look for what a program in a dynamic language is about to send. */
+int rpc_object_polls(const struct tachyon_rpc *rpc);
+
 #endif

@@ -18,7 +18,7 @@ TACHYON_API const uint64_t *tachyon_rpc_slot(tachyon_rpc *rpc, tachyon_make_byte
         return rpc->slot;
 }
 
-static int rpc_polls(const struct tachyon_rpc *rpc) {
+int rpc_object_polls(const struct tachyon_rpc *rpc) {
         return rpc->bus->settings.spin_ns ? OBJECT_POLLS : 1;
 }
 
@@ -48,7 +48,7 @@ TACHYON_API void *tachyon_rpc_try_call_object(tachyon_rpc *rpc, const void *data
         int r = tachyon_rpc_submit(rpc, data, size, type_id, &id, 0);
 
         if (likely(r == 0))
-                r = rpc_wait_soon(rpc, id, &message, rpc_polls(rpc));
+                r = rpc_wait_soon(rpc, id, &message, rpc_object_polls(rpc));
         if (unlikely(r < 0))
                 return rpc_nothing(rpc, r, id);
         return rpc_object(rpc, &message);
@@ -61,25 +61,28 @@ TACHYON_API void *tachyon_rpc_try_wait_object(tachyon_rpc *rpc, uint64_t id) {
         return unlikely(r < 0) ? rpc_nothing(rpc, r, id) : rpc_object(rpc, &message);
 }
 
-TACHYON_API void *tachyon_rpc_try_serve_object(tachyon_rpc *rpc, uint64_t most) {
-        tachyon_message request;
+int rpc_serve_soon(struct tachyon_rpc *rpc, tachyon_message *request, uint64_t most) {
         int r = -EAGAIN;
 
         if (likely(rpc->serves))
-                for (int polls = rpc_polls(rpc); polls && (r = rpc_take(rpc, &request)) == -EAGAIN; polls--)
+                for (int polls = rpc_object_polls(rpc); polls && (r = rpc_take(rpc, request)) == -EAGAIN; polls--)
                         cpu_relax();
         if (unlikely(r == -EAGAIN))
-                r = tachyon_rpc_serve(rpc, &request, 0);
+                r = tachyon_rpc_serve(rpc, request, 0);
         else
                 rpc->requests += r == 0;
-        if (unlikely(r < 0))
-                return rpc_nothing(rpc, r, 0);
-        if (unlikely(request.size > most)) {
-                rpc->requests--;
-                tachyon_bus_put_back(rpc->bus, &request);
-                return rpc_nothing(rpc, -EMSGSIZE, 0);
-        }
-        return rpc_object(rpc, &request);
+        if (likely(r < 0 || request->size <= most))
+                return r;
+        rpc->requests--;
+        tachyon_bus_put_back(rpc->bus, request);
+        return -EMSGSIZE;
+}
+
+TACHYON_API void *tachyon_rpc_try_serve_object(tachyon_rpc *rpc, uint64_t most) {
+        tachyon_message request;
+        int r = rpc_serve_soon(rpc, &request, most);
+
+        return unlikely(r < 0) ? rpc_nothing(rpc, r, 0) : rpc_object(rpc, &request);
 }
 
 TACHYON_API int tachyon_rpc_try_reply(tachyon_rpc *rpc, uint64_t id, const void *data, uint32_t size,

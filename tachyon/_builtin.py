@@ -61,7 +61,7 @@ def _can_be_quick() -> bool:
 def _make_types() -> list[Any] | None:
     names = _needs().decode().split()
     functions = (c_void_p * len(names))(*(cast(pythonapi[name], c_void_p) for name in names))
-    types = (py_object * 3)()
+    types = (py_object * 4)()
     status = _start(cast(functions, POINTER(c_void_p)), types)
     return None if status else list(types)
 
@@ -70,7 +70,7 @@ _types = _make_types() if _can_be_quick() else None
 # Whether there are built-in functions.
 QUICK = _types is not None
 if _types is not None:
-    EndBase, BusBase, _QuickMessage = _types  # type: ignore[misc]
+    EndBase, BusBase = _types[:2]  # type: ignore[misc]
 
 
 def tell(**objects: object) -> None:
@@ -85,28 +85,30 @@ tell(None_=None, bytes=bytes, int=int, no_buffer=(TypeError, BufferError, ValueE
 tell(type_id=sys.intern("type_id"), timeout=sys.intern("timeout"))
 
 
-def quick(kind: type, name: str, signature: str) -> None:
+def quick(kind: type, name: str, signature: str, key: str = "") -> None:
     """Replace a method by the built-in function of its name, which falls back on the method.
 
-    signature: the arguments, as help() is to show them.
+    signature: the arguments, as help() is to show them. key: how the C functions know the
+    method, if not by its name.
     """
     if QUICK:
         method = kind.__dict__[name]
-        tell(**{name: method})
+        tell(**{key or name: method})
         text = f"{name}($self, {signature})\n--\n\n{method.__doc__}"
         setattr(kind, name, _method(name.encode(), kind, text.encode()))
 
 
-def quick_message(kind: type[T]) -> type[T]:
-    """Decorate the class Message: the type that C functions make, with the methods of the class.
+def quick_type(kind: type[T]) -> type[T]:
+    """Decorate Message and Request: the type that C functions make, with the methods of the class.
 
     Not a class derived from that type: such ones take part in garbage collection, which would
     cost each message more than all the rest of receiving it.
     """
-    if not QUICK:
+    if _types is None:
         return kind
+    (made,) = (one for one in _types if one.__name__ == kind.__name__)
     for name, value in kind.__dict__.items():
         if name not in ("__slots__", "__module__", "__qualname__", *kind.__dict__["__slots__"]):
-            setattr(_QuickMessage, name, value)
-    tell(Message=_QuickMessage)
-    return _QuickMessage  # type: ignore[no-any-return]
+            setattr(made, name, value)
+    tell(**{kind.__name__: made})
+    return made  # type: ignore[no-any-return]

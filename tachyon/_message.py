@@ -5,7 +5,7 @@ from __future__ import annotations
 # What the operator module is made of; that one may be too late to import, when Python ends.
 from _operator import index
 
-from tachyon._builtin import quick_message
+from tachyon._builtin import quick_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHOWN_BYTES = 32
 
 
-@quick_message
+@quick_type
 class Message:
     """A received message, copied out of the ring: it is yours for as long as you like.
 

@@ -7,10 +7,12 @@ interpreter lock, and only waiting gives it up.
 from __future__ import annotations
 
 import errno
+import sys
 from ctypes import ArgumentError, byref, c_int, c_uint64, sizeof
 
 from tachyon._abi import FAILURE, KIND_RPC, RpcCountersStruct
 from tachyon._buffer import PinnedBuffer, pin, unpin
+from tachyon._builtin import quick, tell
 from tachyon._errors import RpcError, WaitTimeoutError
 from tachyon._lease import Lease
 from tachyon._library import failure, function, quick_function
@@ -25,7 +27,7 @@ from tachyon._wait import Countdown, call_blocking
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, NoReturn
 
     from typing_extensions import Buffer, Self, Unpack
 
@@ -161,18 +163,33 @@ class RpcBus(ServingEnd):
                     error, type_id, _, call_id, flags = self._replied.tolist()
                     if not error:
                         if flags & FAILURE:
-                            raise remote_error(reply, type_id, f"call on {self._path!r}")
+                            self._call_failed(reply, type_id)
                         return reply
-                    if error != errno.EAGAIN:
-                        if call_id:
-                            self._forget(call_id)
-                        raise self._failed_to_send(-error, size, Countdown(None))
                     if call_id:
-                        return self._finish(call_id, Countdown(timeout))
+                        return self._call_later(call_id, error, payload, msg_type, timeout)
+                    if error != errno.EAGAIN:
+                        raise self._failed_to_send(-error, size, Countdown(None))
             except (TypeError, ArgumentError):
                 pass  # a msg_type that only operator.index() understands
         countdown = Countdown(timeout)
         return self._finish(self._submit(payload, checked_type_id(msg_type), countdown), countdown)
+
+    def _call_later(
+        self,
+        call_id: int,
+        error: int,
+        payload: Buffer,
+        msg_type: int = 0,
+        timeout: float | None = None,
+    ) -> bytes:
+        """After a look that found no reply, for the reason `error`."""
+        if error == errno.EAGAIN:
+            return self._finish(call_id, Countdown(timeout))
+        self._forget(call_id)
+        raise self._failure(-error, "call on")
+
+    def _call_failed(self, text: bytes, code: int) -> NoReturn:
+        raise remote_error(text, code, f"call on {self._path!r}")
 
     def call_zero_copy(
         self, payload: Buffer, msg_type: int = 0, timeout: float | None = None
@@ -264,7 +281,7 @@ class RpcBus(ServingEnd):
             error, type_id, _, _, flags = self._replied.tolist()
             if not error:
                 if flags & FAILURE:
-                    raise remote_error(reply, type_id, f"call on {self._path!r}")
+                    self._call_failed(reply, type_id)
                 return reply
             self._await_reply(error, countdown)
 
@@ -352,3 +369,8 @@ class RpcBus(ServingEnd):
 
     def __repr__(self) -> str:
         return f"<RpcBus {self._path!r} {'closed' if self._closed else 'open'}>"
+
+
+quick(RpcBus, "call", "payload, msg_type=0, timeout=None")
+tell(RpcBus=RpcBus, msg_type=sys.intern("msg_type"))
+tell(call_later=RpcBus._call_later, call_failed=RpcBus._call_failed)

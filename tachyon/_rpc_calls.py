@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from tachyon._abi import RPC_EXCEPTION, RPC_TOO_LARGE, RPC_UNKNOWN_TYPE
+from tachyon._builtin import quick, quick_type
 from tachyon._errors import RpcError, WaitTimeoutError
 from tachyon._lease import Lease
 from tachyon._wait import Countdown
@@ -87,6 +88,7 @@ class PendingCall:
         self.cancel()
 
 
+@quick_type
 class Request:
     """A call to be answered; from RpcBus.serve(). A context manager, which releases it.
 
@@ -130,6 +132,9 @@ class Request:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+quick(Request, "reply", "data=b'', type_id=0, timeout=None", key="request_reply")
 
 
 class ReplyCopy(Lease):

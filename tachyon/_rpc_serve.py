@@ -6,6 +6,7 @@ import errno
 from ctypes import byref, c_uint64, c_void_p
 
 from tachyon._buffer import PinnedBuffer, pin, unpin
+from tachyon._builtin import quick, tell
 from tachyon._end import _MAKE_BYTES, End
 from tachyon._errors import MessageTooLargeError, WaitTimeoutError
 from tachyon._handle import Handle
@@ -73,6 +74,7 @@ class ServingEnd(End):
     def _ready(self, path: str) -> Self:
         super()._ready(path)
         self._check(_create(byref(self._rpc), self._handle), "call over")
+        self._rpc_address = self._rpc.value or 0
         # [0] errno, [1] type_id, [2] size, [3] correlation id, [4] flags.
         slot = (c_uint64 * 5).from_address(_slot(self._rpc, _MAKE_BYTES))
         self._replied = memoryview(slot).cast("B").cast("Q")
@@ -87,11 +89,16 @@ class ServingEnd(End):
         data = _try_serve(self._rpc, _ANY_SIZE)
         error, type_id, _, call_id, _ = self._replied.tolist()
         if error:
-            countdown = Countdown(timeout)
-            while error:
-                self._await_request(error, countdown)
-                data = _try_serve(self._rpc, _ANY_SIZE)
-                error, type_id, _, call_id, _ = self._replied.tolist()
+            return self._serve_later(error, timeout)
+        return Request(self, data, type_id, call_id)
+
+    def _serve_later(self, error: int, timeout: float | None = None) -> Request:
+        """After a look that found nothing, for the reason `error`: wait for a request."""
+        countdown = Countdown(timeout)
+        while error:
+            self._await_request(error, countdown)
+            data = _try_serve(self._rpc, _ANY_SIZE)
+            error, type_id, _, call_id, _ = self._replied.tolist()
         return Request(self, data, type_id, call_id)
 
     def serve_zero_copy(self, timeout: float | None = None) -> Request:
@@ -190,3 +197,9 @@ class ServingEnd(End):
                 f"bytes carries at most {self.max_message_size}",
             )
         return self._failure(status, "call on")
+
+
+quick(ServingEnd, "serve", "timeout=None")
+quick(ServingEnd, "try_request", "")
+quick(ServingEnd, "reply", "call, data=b'', type_id=0, timeout=None")
+tell(serve_later=ServingEnd._serve_later)
