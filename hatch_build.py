@@ -32,8 +32,8 @@ class TachyonBuildHook(BuildHookInterface[Any]):
         platform = platform.replace("-", "_").replace(".", "_")
         _compile(Path(self.root), self._build_folder)
         # Found anywhere in meson's build folder; one folder in the wheel.
-        library = "libtachyon.1.dylib" if platform.startswith("macosx") else "libtachyon.so.1"
-        for name in (library, "tachyon-bench"):
+        mac = platform.startswith("macosx")
+        for name in ["libtachyon.1.dylib"] if mac else ["libtachyon.so.1", "tachyon-bench"]:
             built = _find(self._build_folder, name)
             place = f"tachyon/_lib/{name}"
             if version == "editable":
@@ -55,7 +55,7 @@ def _compile(source: Path, build: Path) -> None:
     # meson looks for ninja on the PATH, where an environment that is not activated is not.
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path}
-    options = ["--buildtype=release", "-Dtests=false"]
+    options = ["--buildtype=release", "-Dtests=false", "-Dman=false"]
     if cross_file := os.environ.get("TACHYON_CROSS_FILE"):
         options.append(f"--cross-file={cross_file}")
     setup = [*meson, "setup", *options, str(build), str(source)]
