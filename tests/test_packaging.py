@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import tachyon
+
 ROOT = Path(__file__).parent.parent
 PLATFORM = sysconfig.get_platform().replace("-", "_").replace(".", "_")
 NOT_SOURCE = shutil.ignore_patterns(".*", "build*", "dist", "__pycache__", "_lib", "*.egg-info")
@@ -90,6 +92,72 @@ def test_the_wheels_library_is_the_one_that_is_loaded(wheel: Path, tmp_path: Pat
     assert path == str((tmp_path / "tachyon/_lib/libtachyon.so.1").resolve())
 
 
+RESTRICTED = """
+import os, sys
+sys.path[:] = [p for p in sys.path if "packages" not in p]  # what Debian's site.py adds, too
+import tachyon
+path = sys.argv[1]
+if os.fork() == 0:
+    with tachyon.Bus.connect(path, timeout=60) as bus:
+        bus.send(b"hello")
+    os._exit(0)
+with tachyon.Bus.listen(path, timeout=60) as bus:
+    print(*(bytes(message.data).decode() for message in bus), os.geteuid())
+assert os.wait()[1] == 0
+try:
+    import numpy
+except ImportError:
+    pass
+else:
+    raise AssertionError("this is to be without NumPy")
+print(tachyon.library_path())
+"""
+
+
+def python_for(user: int) -> str:
+    """An interpreter that the user may run: a root's own is often out of reach."""
+    for python in sys.executable, "/usr/bin/python3":
+        try:
+            subprocess.run([python, "-S", "-c", ""], user=user, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return python
+    raise AssertionError(f"user {user} can run no Python here")
+
+
+def test_a_copied_library_and_the_package_folder_are_enough(source: Path, folder: Path) -> None:
+    """No pip, no NumPy, nothing writable, and, where the tests run as root, no root."""
+    carried, run_folder = folder / "carried", folder / "run"
+    ignored = shutil.ignore_patterns("_lib", "__pycache__")
+    shutil.copytree(source / "tachyon", carried / "tachyon", ignore=ignored)
+    library = carried / "libtachyon-carried.so"
+    shutil.copy(tachyon.library_path(), library)
+    (carried / "script.py").write_text(RESTRICTED)
+    run_folder.mkdir()
+    user = os.geteuid() or 65534
+    os.chown(run_folder, user, -1)
+    folder.chmod(0o755)
+    for path in [carried, *carried.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = sorted(carried.rglob("*"))
+    change = {"user": user, "group": user, "extra_groups": []} if os.geteuid() == 0 else {}
+    ran = subprocess.run(
+        [python_for(user), "-S", str(carried / "script.py"), str(run_folder / "bus")],
+        env={"TACHYON_LIBRARY": str(library)},
+        cwd="/",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        **change,
+    )
+    for path in [carried, *carried.rglob("*")]:
+        path.chmod(0o755)  # or nobody but root could remove it
+    assert ran.returncode == 0, ran.stdout
+    assert ran.stdout.split() == ["hello", str(user), str(library.resolve())]
+    assert sorted(carried.rglob("*")) == before
+
+
 def test_the_command_is_installed(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         text = archive.read("tachyon-0.1.0.dist-info/entry_points.txt").decode()
@@ -107,6 +175,34 @@ def test_an_editable_install_finds_its_library_in_the_tree(source: Path, tmp_pat
     build(source, tmp_path, "editable")
     path = run_installed(source, "import tachyon; print(tachyon.library_path())")
     assert path == str((source / "tachyon/_lib/libtachyon.so.1").resolve())
+
+
+def test_the_sdist_is_enough_to_build_from(source: Path, tmp_path: Path) -> None:
+    code = BUILD.replace("wheel", "sdist").replace("Wheel", "Sdist")
+    built = subprocess.run(
+        [sys.executable, "-c", code, str(source), str(tmp_path), "standard"],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    shutil.unpack_archive(tmp_path / "tachyon-0.1.0.tar.gz", tmp_path)
+    wheel = build(tmp_path / "tachyon-0.1.0", tmp_path / "out")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    path = run_installed(tmp_path / "unpacked", "import tachyon; print(tachyon.library_path())")
+    assert path == str((tmp_path / "unpacked/tachyon/_lib/libtachyon.so.1").resolve())
+
+
+def test_a_wheel_for_another_machine_has_its_tag(source: Path, tmp_path: Path) -> None:
+    """Here the compiler is this machine's own; packaging/build-wheels has others."""
+    cross_file = tmp_path / "cross.ini"
+    cross_file.write_text("[built-in options]\nc_link_args = ['-s']\n")
+    wheel = build(
+        source, tmp_path, TACHYON_CROSS_FILE=str(cross_file), TACHYON_PLATFORM="other-1.2_machine"
+    )
+    assert wheel.name == "tachyon-0.1.0-py3-none-other_1_2_machine.whl"
 
 
 def test_the_build_leaves_nothing_behind(source: Path, tmp_path: Path) -> None:
