@@ -10,6 +10,8 @@
  */
 #include "python.h"
 
+#define PYTHON_TYPES 6
+
 struct python python;
 static atomic_flag taken = ATOMIC_FLAG_INIT;
 
@@ -38,19 +40,24 @@ static const PyMemberDef message_members[] = {
         { 0 },
 };
 
+void python_free(PyObject *self, const PyObject *type) {
+        PyObject *own = self->ob_type;
+        freefunc release = python.PyObject_Free;
+
+        if (own != type)
+                release = python.PyType_GetSlot(own, Py_tp_free);
+        release(self);
+        python.Py_DecRef(own);
+}
+
 static void message_free(PyObject *self) {
         struct python_message *message = (void *)self;
-        PyObject *type = self->ob_type;
-        freefunc release = python.PyObject_Free;
 
         if (message->data)
                 python.Py_DecRef(message->data);
         if (message->type_id)
                 python.Py_DecRef(message->type_id);
-        if (type != python.the_Message) /* those have the garbage collector's header */
-                release = python.PyType_GetSlot(type, Py_tp_free);
-        release(self);
-        python.Py_DecRef(type);
+        python_free(self, python.the_Message);
 }
 
 static const PyType_Slot message_slots[] = {
@@ -74,17 +81,24 @@ static const PyType_Spec request_spec = {
         python_request_slots,
 };
 
-static int make_types(void *types[4]) {
-        PyObject *end = python.PyType_FromSpecWithBases(&end_spec, NULL);
-        PyObject *bus = end ? python.PyType_FromSpecWithBases(&bus_spec, end) : NULL;
-        PyObject *message = bus ? python.PyType_FromSpecWithBases(&message_spec, NULL) : NULL;
-        PyObject *request = message ? python.PyType_FromSpecWithBases(&request_spec, NULL) : NULL;
+static int make_types(void *types[PYTHON_TYPES]) {
+        const PyType_Spec lease_spec = {
+                "tachyon.Lease", python_lease_size, 0, Py_TPFLAGS_BASETYPE, python_lease_slots,
+        };
+        const PyType_Spec view_spec = {
+                "tachyon._builtin.View", python_view_size, 0, Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                python_view_slots,
+        };
+        const PyType_Spec *specs[PYTHON_TYPES] = {
+                &end_spec, &bus_spec, &message_spec, &request_spec, &lease_spec, &view_spec,
+        };
 
-        types[0] = end;
-        types[1] = bus;
-        types[2] = message;
-        types[3] = request;
-        return request ? 0 : -ENOMEM;
+        for (int i = 0; i < PYTHON_TYPES; i++) {
+                types[i] = python.PyType_FromSpecWithBases(specs[i], specs[i] == &bus_spec ? types[0] : NULL);
+                if (!types[i])
+                        return -ENOMEM;
+        }
+        return 0;
 }
 
 /* ---- setting up --------------------------------------------------------- */
@@ -125,7 +139,9 @@ TACHYON_API void *tachyon_python_method(const char *name, void *type, const char
 
         if (type == python.the_Request)
                 method = find_method(python_request_methods, name);
-        else if (!method)
+        if (!method)
+                method = find_method(python_lease_methods, name);
+        if (!method)
                 method = find_method(python_rpc_methods, name);
         if (!method) {
                 fail(EINVAL, "there is no method %s", name);

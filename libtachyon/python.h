@@ -50,6 +50,7 @@ typedef struct {
                 const void *data;
         } pfunc;
 } PyType_Slot;
+#define Py_bf_getbuffer 1
 #define Py_tp_clear 51
 #define Py_tp_dealloc 52
 #define Py_tp_iternext 63
@@ -64,6 +65,7 @@ typedef struct {
         unsigned int flags;
         const PyType_Slot *slots;
 } PyType_Spec;
+#define Py_TPFLAGS_DISALLOW_INSTANTIATION (1U << 7)
 #define Py_TPFLAGS_BASETYPE (1U << 10)
 #define Py_TPFLAGS_HAVE_GC (1U << 14)
 typedef int (*visitproc)(PyObject *, void *);
@@ -92,6 +94,10 @@ typedef struct {
         F(unsigned long long, PyLong_AsUnsignedLongLong, (PyObject *))                   \
         F(int, PyObject_GetBuffer, (PyObject *, Py_buffer *, int))                       \
         F(void, PyBuffer_Release, (Py_buffer *))                                         \
+        F(int, PyBuffer_FillInfo, (Py_buffer *, PyObject *, void *, Py_ssize_t, int, int)) \
+        F(PyObject *, PyMemoryView_FromObject, (PyObject *))                             \
+        F(PyObject *, PyList_New, (Py_ssize_t))                                          \
+        F(int, PyList_Append, (PyObject *, PyObject *))                                  \
         F(PyObject *, PyTuple_New, (Py_ssize_t))                                         \
         F(Py_ssize_t, PyTuple_Size, (PyObject *))                                        \
         F(PyObject *, PyTuple_GetItem, (PyObject *, Py_ssize_t))                         \
@@ -117,11 +123,16 @@ typedef struct {
         F(bytes)                                                                         \
         F(int)                                                                           \
         F(Message)                                                                       \
+        F(Lease)                                                                         \
+        F(View)                                                                          \
+        F(released)   /* a memoryview that has been released */                          \
+        F(end_view)   /* (memoryview): releases it, unless something holds it */         \
         F(type_id)    /* the str, interned, that names an argument */                    \
         F(timeout)                                                                       \
         F(no_buffer)  /* the exceptions that say that an object's bytes cannot be had */ \
         F(send)       /* Bus.send() as Python, for all that is not quick */              \
         F(recv)                                                                          \
+        F(recv_zero_copy)                                                                \
         F(recv_later) /* (self, errno, timeout=None): after a try that found nothing */  \
         F(next_later) /* (self, errno): the same for a step of iteration */              \
         F(RpcBus)                                                                        \
@@ -179,6 +190,8 @@ PyObject *python_call(PyObject *function, PyObject *const first[], Py_ssize_t fi
                       PyObject *const args[], Py_ssize_t count, PyObject *names);
 /* An int that is not negative and has at most 32 bits. No exception is set where it is not. */
 bool python_small_number(PyObject *object, uint32_t *numberp);
+/* The end of a deallocator. type: that of C; one derived from it may have the garbage collector's header. */
+void python_free(PyObject *self, const PyObject *type);
 static inline PyObject *python_none(void) {
         python.Py_IncRef(python.the_None_);
         return python.the_None_;
@@ -202,5 +215,10 @@ extern PyMethodDef python_request_methods[];
 extern const PyType_Slot python_request_slots[];
 extern PyMethodDef python_bus_methods[];
 extern const PyType_Slot python_bus_slots[];
+
+/* python_lease.c */
+extern PyMethodDef python_lease_methods[];
+extern const PyType_Slot python_lease_slots[], python_view_slots[];
+extern const int python_lease_size, python_view_size;
 
 #endif

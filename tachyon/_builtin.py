@@ -61,7 +61,7 @@ def _can_be_quick() -> bool:
 def _make_types() -> list[Any] | None:
     names = _needs().decode().split()
     functions = (c_void_p * len(names))(*(cast(pythonapi[name], c_void_p) for name in names))
-    types = (py_object * 4)()
+    types = (py_object * 6)()
     status = _start(cast(functions, POINTER(c_void_p)), types)
     return None if status else list(types)
 
@@ -80,9 +80,16 @@ def tell(**objects: object) -> None:
             _set(name.encode(), value)
 
 
+if _types is not None:
+    tell(View=_types[-1])
 tell(None_=None, bytes=bytes, int=int, no_buffer=(TypeError, BufferError, ValueError))
 # Names of arguments are compared by identity.
 tell(type_id=sys.intern("type_id"), timeout=sys.intern("timeout"))
+
+
+def builtin_method(kind: type, name: str, text: str) -> Any:
+    """The built-in function of this name as a method of a type. text: its signature and help."""
+    return _method(name.encode(), kind, text.encode())
 
 
 def quick(kind: type, name: str, signature: str, key: str = "") -> None:
@@ -95,11 +102,11 @@ def quick(kind: type, name: str, signature: str, key: str = "") -> None:
         method = kind.__dict__[name]
         tell(**{key or name: method})
         text = f"{name}($self, {signature})\n--\n\n{method.__doc__}"
-        setattr(kind, name, _method(name.encode(), kind, text.encode()))
+        setattr(kind, name, builtin_method(kind, name, text))
 
 
 def quick_type(kind: type[T]) -> type[T]:
-    """Decorate Message and Request: the type that C functions make, with the methods of the class.
+    """Decorate Message, Request, Lease: the type that C makes, with the methods of the class.
 
     Not a class derived from that type: such ones take part in garbage collection, which would
     cost each message more than all the rest of receiving it.
@@ -107,8 +114,10 @@ def quick_type(kind: type[T]) -> type[T]:
     if _types is None:
         return kind
     (made,) = (one for one in _types if one.__name__ == kind.__name__)
+    # C has the buffer of a lease.
+    skipped = ("__slots__", "__module__", "__qualname__", "__buffer__", *kind.__dict__["__slots__"])
     for name, value in kind.__dict__.items():
-        if name not in ("__slots__", "__module__", "__qualname__", *kind.__dict__["__slots__"]):
+        if name not in skipped:
             setattr(made, name, value)
     tell(**{kind.__name__: made})
     return made  # type: ignore[no-any-return]

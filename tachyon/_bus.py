@@ -17,9 +17,9 @@ from ctypes import ArgumentError, byref, c_int64, c_void_p, sizeof
 from tachyon._abi import FRAME_ALIGNMENT, MessageStruct
 from tachyon._aio import AsyncEnd
 from tachyon._buffer import PinnedBuffer, pin, unpin
-from tachyon._builtin import QUICK, BusBase, quick, tell
+from tachyon._builtin import QUICK, BusBase, builtin_method, quick, tell
 from tachyon._errors import ClosedError, MessageTooLargeError, WaitTimeoutError
-from tachyon._lease import Batch, Lease, Slot
+from tachyon._lease import TRACES, Batch, Lease, Slot
 from tachyon._library import failure, function, quick_function
 from tachyon._message import Message, checked_type_id
 from tachyon._options import encode_path, make_connect_options
@@ -268,7 +268,7 @@ class Bus(Vectors, AsyncEnd, BusBase):
             status = _recv(self._handle, self._message, _AT_ONCE)
             if status:
                 self._recv_zero_copy_slow(status, Countdown(timeout))
-            return self._lease(words.tolist())
+            return Lease(self, words.tolist())
         except BaseException:  # a signal handler's, too
             if words[0]:
                 _release(self._handle, words[2])
@@ -279,8 +279,9 @@ class Bus(Vectors, AsyncEnd, BusBase):
             self._await_data(status, countdown)
             status = _recv(self._handle, self._message, _AT_ONCE)
 
-    def _lease(self, words: list[int]) -> Lease:
-        return Lease(self._handle, self._recv_window, bool(self._properties.trusted), words)
+    if TYPE_CHECKING:
+
+        def _drain(self, most: int) -> list[Lease]: ...
 
     def drain_batch(self, max_messages: int = 1024, timeout: float | None = None) -> Batch:
         """Receive all that is there, at most max_messages, without copying.
@@ -291,12 +292,14 @@ class Bus(Vectors, AsyncEnd, BusBase):
         if max_messages < 1:
             raise ValueError(f"max_messages must be at least 1, and is {max_messages}")
         most = min(max_messages, self._properties.recv_capacity // FRAME_ALIGNMENT)
+        if _QUICK_LEASES and (leases := self._drain(most)):
+            return Batch(leases)
         countdown = Countdown(timeout)
         messages = (MessageStruct * most)()
         try:
             while (count := _recv_batch(self._handle, messages, most, 0)) < 0:
                 self._await_data(count, countdown)
-            return Batch(map(self._lease, _rows(messages, count)))
+            return Batch(Lease(self, row) for row in _rows(messages, count))
         except BaseException:  # a signal handler's, too
             for row in _rows(messages, most):
                 if row[0]:
@@ -306,6 +309,11 @@ class Bus(Vectors, AsyncEnd, BusBase):
 
 quick(Bus, "send", "data, type_id=0, timeout=None")
 quick(Bus, "recv", "timeout=None")
+# To trace where leases were taken is for the functions in Python.
+_QUICK_LEASES = QUICK and not TRACES
+if _QUICK_LEASES:
+    quick(Bus, "recv_zero_copy", "timeout=None")
+    Bus._drain = builtin_method(Bus, "_drain", "")  # type: ignore[method-assign]
 if QUICK:
     tell(recv_later=Bus._recv_later, next_later=Bus._next_later)
     del Bus.__next__  # that of BusBase is quick

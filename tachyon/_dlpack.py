@@ -72,9 +72,9 @@ class Exporter:
 
     __slots__ = ("_memory", "_unguarded")
 
-    def __init__(self, memory: Any, unguarded: Any) -> None:
-        """memory: memoryview of bytes, or bytes. unguarded: the same as a writable buffer of
-        at least that size, or None where that would be a lie with consequences."""
+    def __init__(self, memory: Any, unguarded: bool) -> None:
+        """memory: memoryview of bytes, or bytes. unguarded: whether those who cannot be told
+        may have it all the same; not where that would be a lie with consequences."""
         self._memory = memory
         self._unguarded = unguarded
 
@@ -87,8 +87,8 @@ class Exporter:
         """Raises BufferError for what DLPack or this memory cannot do."""
         memory = self._memory
         if (max_version is None or max_version[0] < 1) and not copy:
-            if self._unguarded is not None:
-                memory = memoryview(self._unguarded).cast("B")[: len(self._memory)]
+            if self._unguarded:
+                memory = _without_guard(memory)
             elif copy is None:
                 copy = True
         array, name = _elements(memory)
@@ -96,6 +96,14 @@ class Exporter:
         if name is not None:
             _dtype_field(capsule)[:] = _CODES[name]
         return capsule
+
+
+def _without_guard(memory: memoryview) -> memoryview:
+    """The same memory by a buffer that does not say that it is read-only, and keeps it."""
+    size = len(memory)
+    block = (c_uint8 * size).from_address(np.frombuffer(memory, "u1").ctypes.data if size else 0)
+    block.memory = memory  # type: ignore[attr-defined]
+    return memoryview(block).cast("B")
 
 
 def _elements(memory: Any) -> tuple[NDArray[Any], str | None]:

@@ -8,7 +8,7 @@ import weakref
 from ctypes import byref, c_int, c_ubyte, c_uint64, c_void_p, cast, pythonapi, sizeof
 
 from tachyon._abi import MessageStruct, PropertiesStruct, StatsStruct
-from tachyon._builtin import EndBase
+from tachyon._builtin import QUICK, EndBase, builtin_method
 from tachyon._errors import error_from_errno
 from tachyon._handle import Handle
 from tachyon._lease import explain_leases
@@ -67,11 +67,15 @@ class End(EndBase):
         "_owner",
         "_path",
         "_properties",
-        "_recv_window",
         "_send_window",
         "_slot",
         "_words",
     )
+
+    if TYPE_CHECKING:
+
+        def _view(self, address: int, size: int, ticket: int, where: str | None) -> memoryview: ...
+        def _leases(self) -> list[Any]: ...
 
     _closed: bool
     _handle: c_void_p
@@ -107,8 +111,7 @@ class End(EndBase):
         self._slot = memoryview(slot).cast("B").cast("Q")
         self._message = _OneMessage()
         self._words = memoryview(self._message).cast("B").cast("Q")
-        # Types of views that start anywhere in a ring: they end within its second mapping.
-        self._recv_window = c_ubyte * self._properties.recv_capacity
+        # A type of views that start anywhere in the ring: they end within its second mapping.
         self._send_window = c_ubyte * self._properties.max_send_size
         close_at_exit(self)
         return self
@@ -202,6 +205,11 @@ class End(EndBase):
     def _failure(self, status: int, what: str) -> TachyonError:
         if status == -errno.ENOBUFS:
             capacity = self._properties.recv_capacity
-            detail = explain_leases(self._handle, self.stats().leases, capacity)
+            detail = explain_leases(self, self.stats().leases, capacity)
             return error_from_errno(status, f"{what} {self._path!r}", detail)
         return failure(status, what, self._path)
+
+
+if QUICK:
+    for _name in ("_view", "_leases"):
+        setattr(End, _name, builtin_method(End, _name, ""))

@@ -5,10 +5,12 @@ back a slice or a NumPy array that somebody took of a memoryview; but each of th
 object alive that the memoryview was made of, its *exporter*. So each view gets an exporter of
 its own, and only the exporter's death (a weak reference tells) gives the frame back:
 
-    frame  <-  exporter (a ctypes array)  <-  Lease.data, slices of it, NumPy arrays
-                   ^ weak: _Watch -> release or cancel, in whichever thread it dies
+    frame  <-  exporter  <-  Lease.data, slices of it, NumPy arrays
 
-The garbage collector is not told of exporters, for what _handle.py says.
+The exporter of a message is an object that C has made (libtachyon/python_lease.c). Without
+built-in functions, and for a reservation, it is a ctypes array, with a weak reference, _Watch,
+that gives back or cancels in whichever thread it dies. The garbage collector is not told of
+exporters, for what _handle.py says.
 """
 
 from __future__ import annotations
@@ -16,15 +18,16 @@ from __future__ import annotations
 import os
 import sys
 import weakref
+from ctypes import c_ubyte
 from time import monotonic_ns
 
+from tachyon._builtin import QUICK, quick, quick_type, tell
 from tachyon._handle import hide_from_collector
 from tachyon._library import failure, function
 from tachyon._message import checked_type_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ctypes import c_void_p
     from types import TracebackType
     from typing import Any, NoReturn
 
@@ -40,10 +43,11 @@ _cancel = function("tachyon_bus_cancel")
 # What .data is after the end: whoever touches it gets ValueError.
 _RELEASED = memoryview(b"")
 _RELEASED.release()
+tell(released=_RELEASED)
 
 
 # Whether to take down where each lease was taken, for LeaseError: slow.
-_TRACES = os.environ.get("TACHYON_TRACE_LEASES", "0") not in ("", "0")
+TRACES = os.environ.get("TACHYON_TRACE_LEASES", "0") not in ("", "0")
 _SHOWN_PLACES = 5
 _HERE = os.path.dirname(__file__)
 
@@ -57,7 +61,7 @@ class _Watch(weakref.ref):  # type: ignore[type-arg]
     owner: Any  # the bus handle of a lease, the Bus of a reservation
     ticket: int  # of a lease
     since_ns: int  # of a lease
-    where: str  # of a lease that is traced: the line that took it
+    where: str | None  # of a lease: the line that took it, if that is traced
 
 
 # Weak references only call back while they live: each stays here until its exporter dies.
@@ -84,19 +88,24 @@ def _end_view(view: memoryview) -> None:
         pass
 
 
-def ring_memory(bus: End, address: int, ticket: int) -> memoryview:
-    """A view of the ring from a received message on, which gives it back when it dies."""
-    exporter = bus._recv_window.from_address(address)
+tell(end_view=_end_view)
+
+
+def ring_memory(end: End, address: int, size: int, ticket: int) -> memoryview:
+    """A view of what was received, which gives its place in the ring back when it dies."""
+    where = _calling_line() if TRACES else None
+    if QUICK:
+        return end._view(address, size, ticket, where)
+    exporter = (c_ubyte * size).from_address(address)
     hide_from_collector(exporter)
     watch = _Watch(exporter, _give_back)
-    watch.owner = bus._handle
+    watch.owner = end._handle
     watch.ticket = ticket
     watch.since_ns = monotonic_ns()
-    if _TRACES:
-        watch.where = _calling_line()
+    watch.where = where
     _watches[id(watch)] = watch
-    memory = memoryview(exporter)
-    return memory if bus._properties.trusted else memory.toreadonly()
+    memory = memoryview(exporter).cast("B")
+    return memory if end._properties.trusted else memory.toreadonly()
 
 
 def _calling_line() -> str:
@@ -108,32 +117,41 @@ def _calling_line() -> str:
     return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
 
 
-def explain_leases(handle: c_void_p, count: int, capacity: int) -> str:
+def explain_leases(end: End, count: int, capacity: int) -> str:
     """What a LeaseError says: how many leases there are, what to do, and who took them."""
     return (
         f"{count} {'message that is' if count == 1 else 'messages that are'} still leased "
         f"leave{'s' if count == 1 else ''} the peer no room to send in a ring of {capacity} bytes: "
         "release some (a variable or NumPy array of an earlier round holds its message, and one "
-        "message holds all behind it), or choose a larger capacity" + _describe_watches(handle)
+        "message holds all behind it), or choose a larger capacity" + _describe(_leases_of(end))
     )
 
 
-def _describe_watches(handle: c_void_p) -> str:
+def _leases_of(end: End) -> list[tuple[int, str | None]]:
+    """When each lease was taken, by monotonic_ns(), and where if that is traced; oldest first."""
+    if QUICK:
+        words = end._leases()
+        return list(zip(words[::2], words[1::2], strict=True))[::-1]
+    watches = [watch for watch in list(_watches.values()) if watch.owner is end._handle]
+    return [(watch.since_ns, watch.where) for watch in watches]
+
+
+def _describe(leases: list[tuple[int, str | None]]) -> str:
     """How old the leases are, and who took them."""
-    leases = [watch for watch in list(_watches.values()) if watch.owner is handle]
     if not leases:
         return ""
-    oldest = min(watch.since_ns for watch in leases)
+    oldest = min(since_ns for since_ns, _ in leases)
     text = f". The oldest was taken {(monotonic_ns() - oldest) / 1e9:.3f} s ago"
-    if not _TRACES:
+    if not TRACES:
         return text + "; TACHYON_TRACE_LEASES=1 in the environment shows where"
-    counts: dict[str, int] = {}
-    for watch in leases:  # as a dict has them: oldest first
-        counts[watch.where] = counts.get(watch.where, 0) + 1
+    counts: dict[str | None, int] = {}
+    for _, where in leases:
+        counts[where] = counts.get(where, 0) + 1
     lines = [f"\n  {count} at {where}" for where, count in list(counts.items())[:_SHOWN_PLACES]]
     return text + ". They were taken:" + "".join(lines)
 
 
+@quick_type
 class Lease:
     """A received message whose bytes lie in the ring: read it, then release it soon.
 
@@ -150,26 +168,16 @@ class Lease:
     what the parent sees, and is not to count on it for longer than the parent keeps them.
     """
 
-    __slots__ = ("__weakref__", "data", "size", "type_id")
+    __slots__ = ("data", "size", "type_id")
 
     data: memoryview
     size: int
     type_id: int
 
-    def __init__(self, handle: c_void_p, window: Any, writable: bool, words: list[int]) -> None:
-        """For Bus only. window: array type as large as a message can be. words: of the
-        message struct: address, size, lease, correlation id, flags and type_id."""
-        exporter = window.from_address(words[0])
-        hide_from_collector(exporter)
-        watch = _Watch(exporter, _give_back)
-        watch.owner = handle
-        watch.ticket = words[2]
-        watch.since_ns = monotonic_ns()
-        if _TRACES:
-            watch.where = _calling_line()
-        _watches[id(watch)] = watch
-        view = memoryview(exporter).cast("B")[: words[1]]
-        self.data = view if writable else view.toreadonly()
+    def __init__(self, end: End, words: list[int]) -> None:
+        """For Bus only. words: of the message struct: address, size, lease, correlation id,
+        flags and type_id."""
+        self.data = ring_memory(end, words[0], words[1], words[2])
         self.size = words[1]
         self.type_id = words[4] & 0xFFFFFFFF
 
@@ -216,13 +224,13 @@ class Lease:
         """
         from tachyon._dlpack import Exporter
 
-        return Exporter(self.data, self.data.obj).capsule(max_version, dl_device, copy)
+        return Exporter(self.data, True).capsule(max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 1, 0  # the CPU
 
     def __buffer__(self, flags: int) -> memoryview:
-        """memoryview(lease), from Python 3.12 on: the same as lease.data."""
+        """memoryview(lease): the same as lease.data. Over ctypes, from Python 3.12 on only."""
         return self.data[:]
 
     def __reduce__(self) -> NoReturn:
@@ -231,6 +239,10 @@ class Lease:
     def __repr__(self) -> str:
         state = ", released" if self.data is _RELEASED else ""
         return f"<Lease type_id={self.type_id}, size={self.size}{state}>"
+
+
+for _name in ("release", "__enter__", "__exit__"):
+    quick(Lease, _name, "*_" if _name == "__exit__" else "")
 
 
 class Batch(tuple[Lease, ...]):

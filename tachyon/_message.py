@@ -62,7 +62,7 @@ class Message:
         """
         from tachyon._dlpack import Exporter
 
-        return Exporter(self.data, None).capsule(max_version, dl_device, copy)
+        return Exporter(self.data, False).capsule(max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 1, 0  # the CPU

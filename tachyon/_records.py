@@ -131,7 +131,7 @@ def recv_records(
 def _view(
     bus: Vectors, layout: np.dtype[Any], address: int, count: int, stride: int, lease: int
 ) -> NDArray[Any]:
-    memory = ring_memory(bus, address, lease)
+    memory = ring_memory(bus, address, (count - 1) * stride + layout.itemsize, lease)
     # Not np.ndarray(buffer=memory): that would make the memory behind a read-only memoryview
     # its base, and let flags.writeable be set.
     base = np.frombuffer(memory, _UINT8)

@@ -211,7 +211,7 @@ class RpcBus(ServingEnd):
     def _lease_reply(self, failed: int, words: list[int]) -> Lease:
         type_id = words[4] & 0xFFFFFFFF
         if not failed and not words[2] & _ON_HEAP:
-            return Lease(self._handle, self._recv_window, bool(self._properties.trusted), words)
+            return Lease(self, words)
         from ctypes import string_at
 
         data = string_at(words[0], words[1])

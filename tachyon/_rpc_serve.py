@@ -110,7 +110,7 @@ class ServingEnd(End):
         while status := _serve(self._rpc, self._message, 0):
             self._await_request(-status, countdown)
         words = self._words.tolist()
-        lease = Lease(self._handle, self._recv_window, bool(self._properties.trusted), words)
+        lease = Lease(self, words)
         return Request(self, lease.data, lease.type_id, words[3], lease)
 
     def _await_request(self, error: int, countdown: Countdown) -> None:

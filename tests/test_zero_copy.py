@@ -13,6 +13,7 @@ import pytest
 from conftest import PATIENCE, MakePair, Pair, in_thread, is_asleep, until
 
 import tachyon
+from tachyon._builtin import QUICK
 
 
 def overwrite(sender: tachyon.Bus, receiver: tachyon.Bus, rounds: int = 3) -> None:
@@ -190,7 +191,9 @@ def test_trusted_data_may_be_changed_in_place(make_pair: MakePair) -> None:
         assert bytes(lease.data) == b"Jello"
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="__buffer__ is from Python 3.12 on")
+@pytest.mark.skipif(
+    not QUICK and sys.version_info < (3, 12), reason="over ctypes, from Python 3.12 on"
+)
 def test_a_lease_is_a_buffer_itself(pair: Pair) -> None:
     a, b = pair
     a.send(b"hello")
@@ -201,6 +204,29 @@ def test_a_lease_is_a_buffer_itself(pair: Pair) -> None:
     assert b.stats().leases == 1
     assert bytes(view) == b"hello"
     view.release()
+    assert b.stats().leases == 0
+    with pytest.raises(ValueError, match="released"):
+        memoryview(lease)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("hold", ["data", "slice", "array", "nothing"])
+def test_release_ends_the_view_whoever_has_it(pair: Pair, hold: str) -> None:
+    a, b = pair
+    a.send(b"hello")
+    lease = b.recv_zero_copy()
+    kept = {
+        "data": lambda: lease.data,
+        "slice": lambda: lease.data[1:],
+        "array": lambda: numpy.frombuffer(lease.data, "u1"),
+        "nothing": lambda: None,
+    }[hold]()
+    lease.release()
+    lease.release()
+    if hold == "data":
+        with pytest.raises(ValueError, match="released"):
+            bytes(kept)
+    assert b.stats().leases == (hold in ("slice", "array"))
+    del kept
     assert b.stats().leases == 0
 
 
