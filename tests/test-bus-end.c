@@ -486,7 +486,7 @@ int main(int argc, char **argv) {
         RUN(test_killed_while_we_block);
         RUN(test_killed_peers_messages_come_first);
         RUN(test_killed_peer_is_noticed_by_trying);
-        RUN(test_killed_peer_whose_child_holds_the_socket);
+        RUN_WITH_REAL_KERNEL(test_killed_peer_whose_child_holds_the_socket);
         RUN(test_closed_peers_messages_come_first);
         RUN(test_closed_while_we_block);
         RUN(test_closing_with_messages_unread_or_reserved);
@@ -496,7 +496,7 @@ int main(int argc, char **argv) {
         RUN(test_a_stopped_waiter_sleeps_on);
         RUN(test_a_bus_is_dead_in_a_forked_child);
         RUN(test_a_closed_bus_in_a_forked_child);
-        RUN(test_views_of_the_parent_in_a_forked_child);
-        RUN(test_a_forked_child_keeps_no_ring_that_nobody_looks_at);
+        RUN_WITH_REAL_KERNEL(test_views_of_the_parent_in_a_forked_child);
+        RUN_WITH_REAL_KERNEL(test_a_forked_child_keeps_no_ring_that_nobody_looks_at);
         return tests_end();
 }

@@ -471,13 +471,13 @@ int main(int argc, char **argv) {
         if (!PORTABLE)
                 RUN(test_descriptor_cannot_be_written_or_resized);
         RUN(test_guards_fault);
-        RUN(test_a_forked_child_does_not_have_it);
+        RUN_WITH_REAL_KERNEL(test_a_forked_child_does_not_have_it);
         RUN(test_trusted_half_is_writable_from_both_sides);
-        RUN(test_prefault_maps_every_page);
+        RUN_WITH_REAL_KERNEL(test_prefault_maps_every_page);
         RUN(test_huge_pages_or_normal_ones);
         RUN(test_file_size_limit_is_an_error_not_a_signal);
         RUN(test_memory_lock_limit_is_an_error);
-        RUN(test_missing_numa_node_is_an_error);
+        RUN_WITH_REAL_KERNEL(test_missing_numa_node_is_an_error);
         RUN_WITH_REAL_LIMITS(test_no_descriptor_left_is_an_error);
         RUN(test_a_good_offer_is_taken);
         if (PORTABLE)

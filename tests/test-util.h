@@ -367,4 +367,13 @@ static test_unused int tests_end(void) {
                         RUN(fn); \
         } while (0)
 
+/* For cases that live by what qemu does not imitate: MADV_DONTFORK and _POPULATE, mbind(), subreapers. */
+#define RUN_WITH_REAL_KERNEL(fn) \
+        do { \
+                if (getenv("TACHYON_TEST_EMULATED")) \
+                        printf("not emulated: %s\n", #fn); \
+                else \
+                        RUN(fn); \
+        } while (0)
+
 #endif

@@ -519,7 +519,8 @@ MODELS = {
     "wake, fences": lambda: wake(3, False),
     "wake, membarrier": lambda: wake(3, True),
     "claim": claim,
-    "room": lambda: room(2, (1, 2, 1)),
+    "room": lambda: room(2, (1, 1, 1)),
+    "room, lengths": lambda: room(2, (1, 2)),
     "releases": releases,
     "close": lambda: close(1),
     "users": users,
@@ -531,6 +532,6 @@ LARGER = {
     "wake, fences, 6": lambda: wake(6, False),
     "wake, membarrier, 6": lambda: wake(6, True),
     "room, 1 at once": lambda: room(1, (1, 1, 1)),
-    "room, 3 lines": lambda: room(3, (2, 2, 1)),
+    "room, 3 lines": lambda: room(2, (1, 2, 1)),
     "close after 3": lambda: close(3),
 }

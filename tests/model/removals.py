@@ -49,10 +49,16 @@ REMOVALS = [
     # bus_wait.c
     Removal("room", "T1", RELEASE, "relaxed", "the target is stored after what was sent before"),
     Removal("room", "T2", ACQUIRE, "relaxed", "the ring is looked at after the target"),
-    Removal("room", "T3", "fence", "x = 0", "the target is stored, then who sleeps is looked at"),
+    Removal(
+        "room, lengths",
+        "T3",
+        "fence",
+        "x = 0",
+        "the target is stored, then who sleeps is looked at",
+    ),
     Removal("room", "T5", "", NOTHING, "a peer that sleeps is told what is wanted"),
     Removal("room", "T6", "<- published relaxed", "= cursor", "another look at the ring"),
-    Removal("room", "T8", "", NOTHING, "leases are looked at before sleeping"),
+    Removal("room, lengths", "T8", "", NOTHING, "leases are looked at before sleeping"),
     Removal("room", "S2", "fence", "x = 0", "announce, then look again: data"),
     Removal("room", "S2s", "fence", "x = 0", "announce, then look again: room"),
     Removal("room", "S3s", "", NOTHING, "the second look: room"),

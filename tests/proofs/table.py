@@ -41,4 +41,19 @@ PROOFS = [
         ["tests/stress/run", "soak", "20"],
         ["tests/stress/run", "soak", "3600"],
     ),
+    Proof(
+        "model",
+        ["tests/model/run"],
+        ["tests/model/run", "--full"],
+    ),
+    Proof(
+        "fuzzing",
+        ["tests/fuzz/run", "--seconds", "15"],
+        ["tests/fuzz/run", "--bare", "--executions", "100000000"],
+    ),
+    Proof(
+        "aarch64",
+        ["tests/aarch64/run"],
+        ["tests/aarch64/run"],
+    ),
 ]
