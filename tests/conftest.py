@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
@@ -27,6 +28,8 @@ PATIENCE = 30
 LONG = 21000
 hypothesis.settings.register_profile("long", max_examples=LONG)
 PPOLL = {"x86_64": "271", "aarch64": "73"}[platform.machine()]
+# A debugger that attaches makes restart_syscall of a poll that sleeps.
+POLL, RESTARTED = {"x86_64": ("7", "219"), "aarch64": ("73", "128")}[platform.machine()]
 
 # Processes that tests start may find the source tree's package before the installed one, and
 # the tree has no library in it: they take the one that is under test.
@@ -140,11 +143,35 @@ def assert_within_100_ms(attempt: Callable[[], float]) -> None:
         took.append(attempt())
 
 
+@functools.cache
+def is_portable() -> bool:
+    """Whether the library is one that was built with -Dportable=true: its properties say so."""
+    with tempfile.TemporaryDirectory(prefix="tachyon-") as folder:
+        connecting = in_thread(lambda: tachyon.Bus.connect(f"{folder}/bus"))
+        with tachyon.Bus.listen(f"{folder}/bus", timeout=PATIENCE) as bus, connecting.result():
+            facts = bus.properties()
+    assert facts.isolation == facts.watches_pid, "this machine lacks one of the two"
+    return not facts.isolation
+
+
+def sleeping_calls() -> dict[str, str]:
+    """The system calls that all our waits sleep in: numbers and names."""
+    if is_portable():
+        return {POLL: "poll", RESTARTED: "restart_syscall"}
+    return {PPOLL: "ppoll"}
+
+
+def count_mappings() -> int:
+    """How often rings are mapped in this process."""
+    name = "/dev/shm/tachyon-" if is_portable() else "memfd:tachyon"
+    return Path("/proc/self/maps").read_text().count(name)
+
+
 def is_asleep(process_id: int, thread_id: int | None = None) -> bool:
-    """Whether a thread (default: the main one) sleeps in ppoll, where all our waits sleep."""
+    """Whether a thread (default: the main one) sleeps where all our waits sleep."""
     thread_id = thread_id or process_id
     text = Path(f"/proc/{process_id}/task/{thread_id}/syscall").read_text()
-    return text.split()[0] == PPOLL
+    return text.split()[0] in sleeping_calls()
 
 
 def kernel_sleeps_main_thread() -> bool:

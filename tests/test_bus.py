@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy
 import pytest
-from conftest import PATIENCE, MakePair, Pair, in_thread, is_asleep, until
+from conftest import PATIENCE, MakePair, Pair, count_mappings, in_thread, is_asleep, until
 
 import tachyon
 
@@ -483,8 +483,7 @@ def test_a_dropped_bus_is_closed(make_pair: MakePair, path: Any) -> None:
 
 def test_no_descriptor_and_no_mapping_is_left_behind(make_pair: MakePair, path: Any) -> None:
     def count() -> tuple[int, int]:
-        with open("/proc/self/maps") as maps:
-            return len(os.listdir("/proc/self/fd")), sum("memfd:" in line for line in maps)
+        return len(os.listdir("/proc/self/fd")), count_mappings()
 
     def use() -> None:
         with tachyon.Listener(path) as listener:

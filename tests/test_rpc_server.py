@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Peer, until
+from conftest import Peer, count_mappings, until
 
 import tachyon
 from tachyon._wait import Countdown
@@ -42,10 +42,6 @@ def dispatcher() -> tachyon.Dispatcher:
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-def mappings() -> int:
-    return Path("/proc/self/maps").read_text().count("memfd:tachyon")
 
 
 @pytest.mark.parametrize("workers", [0, 3])
@@ -91,7 +87,7 @@ def test_killed_and_restarted_clients_leave_nothing_behind(
         with tachyon.RpcBus.connect(path) as caller:
             caller.call(b"x", 2)
         until(lambda: server.clients == 0)
-        base = descriptors(), mappings()
+        base = descriptors(), count_mappings()
         for _ in range(6):
             peer = start_peer(
                 "bus = RpcBus.connect(path)\nprint('up')\n"
@@ -104,7 +100,7 @@ def test_killed_and_restarted_clients_leave_nothing_behind(
             peer.finish()
         until(lambda: server.clients == 0)
         # Not "equals": what the first client left may have been on its way out when base was taken.
-        until(lambda: descriptors() <= base[0] and mappings() <= base[1])
+        until(lambda: descriptors() <= base[0] and count_mappings() <= base[1])
         with tachyon.RpcBus.connect(path) as caller:
             assert caller.call(b"ab", 1) == b"ba"
 

@@ -14,7 +14,8 @@ from typing import Any
 from transfer import programs
 
 PATIENCE = 60  # seconds; what takes longer hangs
-PPOLL = {"x86_64": "271", "aarch64": "73"}[os.uname().machine]  # its number, as /proc shows it
+# Where all waits of the library sleep, as /proc shows it: ppoll, or poll with -Dportable=true.
+SLEEPS = {"x86_64": ("271", "7"), "aarch64": ("73",)}[os.uname().machine]
 
 
 def until(fact: Callable[[], Any]) -> Any:
@@ -61,8 +62,8 @@ class Process:
             raise AssertionError(f"it ended: {line}{self._process.communicate()[1]}")
 
     def wait_asleep(self) -> None:
-        """Until its main thread sleeps in ppoll, where all waits of the library sleep."""
-        until(lambda: self._process.poll() is not None or self.system_call()[0] == PPOLL)
+        """Until its main thread sleeps where all waits of the library sleep."""
+        until(lambda: self._process.poll() is not None or self.system_call()[0] in SLEEPS)
         if self._process.returncode is not None:
             raise AssertionError(f"it ended: {self._process.communicate()}")
 
