@@ -14,7 +14,6 @@ A fenced block's first word is its language; what follows says what becomes of i
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import re
 import shlex
@@ -43,7 +42,7 @@ DOCUMENTS = [
 HEADER = (ROOT / "include/tachyon.h").read_text()
 # Where the shared structs and their constants are.
 LAYOUT = "".join((ROOT / "libtachyon" / name).read_text() for name in ("layout.h", "array.c"))
-CODE = ("python", "c", "cpp", "rust")
+CODE = ("python", "c", "cpp", "rust", "go")
 KINDS = {*CODE, "sh", "sh terminal", "sh install", "text", "text output"}
 PATIENCE = 120
 
@@ -125,15 +124,17 @@ def test_program_is_the_one_in_examples_and_is_run(block: Block) -> None:
     name = block.text.split("\n")[0].strip("#/* ")
     assert (ROOT / name).read_text() == block.text
     commands = [b.text for b in BLOCKS if b.section == block.section and b.kind.startswith("sh")]
-    run = f"examples/{Path(name).stem}" if block.kind == "rust" else name  # cargo leaves .rs out
+    run = {  # what the compilers of these make of the name
+        "rust": f"examples/{Path(name).stem}",
+        "go": f"build/{Path(name).parent.name}",
+    }.get(block.kind, name)
     assert any(run in command for command in commands)
 
 
 def test_every_example_is_shown() -> None:
     shown = {block.text.split("\n")[0].strip("#/* ") for block in PROGRAMS}
-    bindings = (f for f in ROOT.glob("bindings/**/examples") if "target" not in f.parts)  # cargo's
-    folders = [ROOT / "examples", *bindings]
-    files = itertools.chain(*(folder.iterdir() for folder in folders))
+    files = [*(ROOT / "examples").iterdir(), *ROOT.glob("bindings/**/examples/**/*")]
+    files = [f for f in files if "target" not in f.parts]  # cargo's
     assert {str(f.relative_to(ROOT)) for f in files if f.is_file()} == shown
 
 
@@ -157,7 +158,7 @@ def clone() -> Iterator[Path]:
     built = ("build", "target", "dist", "__pycache__", "*.egg-info", "_lib")
     ignored = shutil.ignore_patterns(".*", *built)
     shutil.copytree(ROOT, clone, ignore=ignored)
-    examples = [*clone.glob("examples/*"), *clone.glob("bindings/**/examples/*")]
+    examples = [*clone.glob("examples/*"), *clone.glob("bindings/**/examples/**/*")]
     for example in filter(Path.is_file, examples):
         example.write_text(example.read_text().replace("/tmp/", f"{folder}/"))
     make_environment(clone / ".venv/bin")

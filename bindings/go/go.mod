@@ -1,0 +1,3 @@
+module tachyon
+
+go 1.24

@@ -1,0 +1,457 @@
+package tachyon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var forever = context.Background()
+
+const patience = 30 * time.Second
+
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(forever, patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+func check(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("error %v, not %v", err, want)
+	}
+}
+
+// path is short enough for a socket, which t.TempDir() may not be.
+func path(t *testing.T) string {
+	folder := must(os.MkdirTemp("", "tachyon-go-"))
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	return filepath.Join(folder, "bus")
+}
+
+// pair makes two ends in one process.
+func pair(t *testing.T, options *Options) (consumer, producer *Bus) {
+	at, ctx := path(t), soon(t)
+	listened := make(chan *Bus)
+	go func() { listened <- must(Listen(ctx, at, options)) }()
+	consumer = must(Connect(ctx, at, options))
+	producer = <-listened
+	t.Cleanup(func() { consumer.Close(); producer.Close() })
+	return consumer, producer
+}
+
+func rpcPair(t *testing.T) (*Caller, *Server) {
+	at, ctx := path(t), soon(t)
+	listened := make(chan *Server)
+	go func() { listened <- must(ListenServer(ctx, at, nil)) }()
+	caller := must(ConnectCaller(ctx, at, nil))
+	return caller, <-listened
+}
+
+func TestWhatIsSentIsReceived(t *testing.T) {
+	consumer, producer := pair(t, nil)
+	sizes := []int{0, 1, 48, 49, 255, 256, 257, 100000}
+	for i, size := range sizes {
+		data := make([]byte, size)
+		for j := range data {
+			data[j] = byte(i + j)
+		}
+		check(t, producer.Send(soon(t), data, uint32(i)), nil)
+	}
+	for i, size := range sizes {
+		message := must(consumer.Recv(soon(t)))
+		if len(message.Data) != size || message.TypeID != uint32(i) {
+			t.Fatalf("%d bytes of type %d", len(message.Data), message.TypeID)
+		}
+		for j, b := range message.Data {
+			if b != byte(i+j) {
+				t.Fatalf("message %d, byte %d", i, j)
+			}
+		}
+	}
+	_, ok, err := consumer.TryRecv()
+	if ok || err != nil {
+		t.Fatal(ok, err)
+	}
+}
+
+func TestContextsEndWaits(t *testing.T) {
+	consumer, producer := pair(t, &Options{Capacity: 4096})
+	ctx, cancel := context.WithTimeout(forever, time.Millisecond)
+	defer cancel()
+	_, err := consumer.Recv(ctx)
+	check(t, err, context.DeadlineExceeded)
+
+	ctx, cancel = context.WithCancel(forever)
+	go cancel()
+	_, err = consumer.Recv(ctx)
+	check(t, err, context.Canceled)
+	_, err = consumer.Recv(ctx) // over already
+	check(t, err, context.Canceled)
+
+	for err = nil; err == nil; err = producer.Send(ctx, make([]byte, 1000), 0) {
+	}
+	check(t, err, context.Canceled)
+	check(t, producer.Send(forever, make([]byte, 5000), 0), ErrTooLarge)
+	check(t, producer.SendFunc(forever, 5000, 0, nil), ErrTooLarge)
+	// Nothing was lost by it.
+	if len(must(consumer.Recv(soon(t))).Data) != 1000 {
+		t.Fatal("lost")
+	}
+}
+
+func TestIterationEndsWhereThePeerClosed(t *testing.T) {
+	consumer, producer := pair(t, nil)
+	for i := range 5 {
+		check(t, producer.Send(forever, []byte{byte(i)}, 0), nil)
+	}
+	producer.Close()
+	sum := 0
+	for message, err := range consumer.Messages(soon(t)) {
+		check(t, err, nil)
+		sum += int(message.Data[0])
+	}
+	if sum != 10 {
+		t.Fatal(sum)
+	}
+	_, err := consumer.Recv(forever)
+	check(t, err, ErrClosed)
+	consumer.Close()
+	_, err = consumer.Recv(forever)
+	check(t, err, ErrCancelled)
+	check(t, producer.Send(forever, nil, 0), ErrCancelled)
+}
+
+func TestKilledPeer(t *testing.T) {
+	const variable = "TACHYON_TEST_PEER"
+	if at := os.Getenv(variable); at != "" {
+		bus := must(Connect(forever, at, nil))
+		bus.Send(forever, []byte("last words"), 0)
+		bus.Recv(forever) // until it is killed
+		return
+	}
+	at := path(t)
+	child := exec.Command(os.Args[0], "-test.run=^TestKilledPeer$")
+	child.Env = append(os.Environ(), variable+"="+at)
+	check(t, child.Start(), nil)
+	bus := must(Listen(soon(t), at, nil))
+	if words := must(bus.Recv(soon(t))).Data; string(words) != "last words" {
+		t.Fatal(words)
+	}
+	child.Process.Kill()
+	for _, err := range bus.Messages(soon(t)) {
+		check(t, err, ErrPeerDead)
+	}
+	_, err := bus.Recv(forever)
+	check(t, err, ErrPeerDead)
+	child.Wait()
+}
+
+func TestCloseEndsAWait(t *testing.T) {
+	consumer, _ := pair(t, nil)
+	go consumer.Close()
+	_, err := consumer.Recv(soon(t))
+	check(t, err, ErrCancelled)
+}
+
+func TestSendFunc(t *testing.T) {
+	consumer, producer := pair(t, nil)
+	no := errors.New("no")
+	check(t, producer.SendFunc(forever, 100, 0, func([]byte) (int, error) { return 5, no }), no)
+	func() {
+		defer func() { recover() }()
+		producer.SendFunc(forever, 100, 0, func([]byte) (int, error) { panic("no") })
+	}()
+	if producer.SendFunc(forever, 100, 0, func([]byte) (int, error) { return 101, nil }) == nil {
+		t.Fatal("more than there was room for")
+	}
+	check(t, producer.SendFunc(forever, 100, 5, func(room []byte) (int, error) {
+		return copy(room, "in place"), nil
+	}), nil)
+	message := must(consumer.Recv(soon(t)))
+	if string(message.Data) != "in place" || message.TypeID != 5 {
+		t.Fatal(message)
+	}
+}
+
+func panics(f func()) (did bool) {
+	defer func() { did = recover() != nil }()
+	f()
+	return false
+}
+
+func TestLeases(t *testing.T) {
+	consumer, producer := pair(t, nil)
+	for i := range 3 {
+		check(t, producer.Send(forever, []byte{byte(i), 7}, 0), nil)
+	}
+	leases := []*Lease{}
+	for range 3 {
+		leases = append(leases, must(consumer.RecvLease(soon(t))))
+	}
+	leases[1].View(func(data []byte) {
+		if !slices.Equal(data, []byte{1, 7}) {
+			t.Error(data)
+		}
+	})
+	leases[1].Release()
+	leases[1].Release()
+	if !panics(func() { leases[1].View(func([]byte) {}) }) || !panics(func() { leases[1].ReadAt(nil, 0) }) {
+		t.Fatal("a lease was used after its end")
+	}
+	if out := must(consumer.LeasesOut()); out != 2 {
+		t.Fatal(out)
+	}
+	got := make([]byte, 1)
+	if n, err := leases[2].ReadAt(got, 1); n != 1 || err != nil || got[0] != 7 {
+		t.Fatal(n, err, got)
+	}
+	consumer.Close() // a lease outlives the bus
+	leases[0].View(func(data []byte) {
+		if data[0] != 0 {
+			t.Error(data)
+		}
+	})
+	leases[0].Release()
+	leases[2].Release()
+}
+
+func TestForgottenLeasesAreCollected(t *testing.T) {
+	consumer, producer := pair(t, nil)
+	check(t, producer.Send(forever, []byte("x"), 0), nil)
+	must(consumer.RecvLease(soon(t)))
+	for end := time.Now().Add(patience); must(consumer.LeasesOut()) != 0; runtime.GC() {
+		if time.Now().After(end) {
+			t.Fatal("never given back")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestLeasesThatFillTheRing(t *testing.T) {
+	consumer, producer := pair(t, &Options{Capacity: 4096})
+	go func() {
+		for producer.Send(forever, make([]byte, 1000), 0) == nil {
+		}
+	}()
+	kept := []*Lease{}
+	for {
+		lease, err := consumer.RecvLease(soon(t))
+		if err != nil {
+			check(t, err, ErrLeases)
+			break
+		}
+		kept = append(kept, lease)
+	}
+	for _, lease := range kept {
+		lease.Release()
+	}
+	must(consumer.Recv(soon(t)))
+}
+
+type tick struct {
+	Time  uint64
+	Price float64
+}
+
+func TestRecords(t *testing.T) {
+	consumer, producer := pair(t, &Options{Capacity: 1 << 16})
+	ticks := make([]tick, 10000)
+	for i := range ticks {
+		ticks[i] = tick{uint64(i), 0.5}
+	}
+	go func() {
+		if n := must(SendRecords(forever, producer, ticks, 9)); n != len(ticks) {
+			t.Error(n)
+		}
+	}()
+	_, err := RecvRecords[tick](soon(t), consumer, 100, 10)
+	check(t, err, ErrFormat)
+	_, err = RecvRecords[uint32](soon(t), consumer, 100, AnyType)
+	check(t, err, ErrTooLarge)
+	_, err = RecvRecords[string](soon(t), consumer, 100, AnyType)
+	check(t, err, ErrUnsupported)
+	for next := 0; next < len(ticks); {
+		run := must(RecvRecords[tick](soon(t), consumer, 1000, 9))
+		if run.At(0).Time != uint64(next) || !panics(func() { run.At(run.Len()) }) {
+			t.Fatal(run.At(0))
+		}
+		for _, tick := range run.All() {
+			if tick.Time != uint64(next) {
+				t.Fatal(tick, next)
+			}
+			next++
+		}
+		run.Release()
+		if !panics(func() { run.At(0) }) {
+			t.Fatal("records were used after their end")
+		}
+	}
+}
+
+func TestArrays(t *testing.T) {
+	consumer, producer := pair(t, nil)
+	check(t, SendArray(forever, producer, []float32{0, 1, 2, 3, 4, 5}, []uint64{2, 3}, 4), nil)
+	check(t, SendArray(forever, producer, []int16{}, []uint64{0, 3}, 0), nil)
+	check(t, SendArray(forever, producer, []complex128{1i}, nil, 0), nil)
+	if SendArray(forever, producer, []int8{1}, []uint64{2}, 0) == nil {
+		t.Fatal("too few elements")
+	}
+	check(t, SendArray(forever, producer, []int8{}, make([]uint64, 65), 0), ErrTooLarge)
+	check(t, SendArray(forever, producer, []int8{}, []uint64{1 << 40, 1 << 40}, 0), ErrTooLarge)
+
+	lease := must(consumer.RecvLease(soon(t)))
+	check(t, ViewArray(lease, func(elements []float32, shape []uint64) {
+		if !slices.Equal(shape, []uint64{2, 3}) || elements[5] != 5 {
+			t.Error(shape, elements)
+		}
+	}), nil)
+	check(t, ViewArray(lease, func([]int32, []uint64) {}), ErrFormat)
+	lease.Release()
+	message := must(consumer.Recv(soon(t)))
+	elements, shape, err := ReadArray[int16](message.Data)
+	if err != nil || len(elements) != 0 || !slices.Equal(shape, []uint64{0, 3}) {
+		t.Fatal(elements, shape, err)
+	}
+	_, _, err = ReadArray[uint16](message.Data)
+	check(t, err, ErrFormat)
+	single, shape, err := ReadArray[complex128](must(consumer.Recv(soon(t))).Data)
+	if err != nil || single[0] != 1i || len(shape) != 0 {
+		t.Fatal(single, shape, err)
+	}
+	_, _, err = ReadArray[int8]([]byte("no array"))
+	check(t, err, ErrFormat)
+}
+
+func TestManyGoroutines(t *testing.T) {
+	consumer, producer := pair(t, &Options{Capacity: 4096})
+	const each, goroutines = 2000, 4
+	var group sync.WaitGroup
+	var mutex sync.Mutex
+	seen := map[string]bool{}
+	for g := range goroutines {
+		group.Add(2)
+		go func() {
+			defer group.Done()
+			for i := range each {
+				if err := producer.Send(forever, fmt.Appendf(nil, "%d %d", g, i), 0); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		go func() {
+			defer group.Done()
+			for range each {
+				message := must(consumer.Recv(forever))
+				mutex.Lock()
+				seen[string(message.Data)] = true
+				mutex.Unlock()
+			}
+		}()
+	}
+	group.Wait()
+	if len(seen) != each*goroutines {
+		t.Fatal(len(seen))
+	}
+}
+
+func TestCalls(t *testing.T) {
+	caller, server := rpcPair(t)
+	done := make(chan error)
+	go func() {
+		done <- server.ServeAll(forever, map[uint32]Procedure{
+			1: func(request []byte) ([]byte, error) { return append([]byte("re: "), request...), nil },
+			2: func([]byte) ([]byte, error) { return nil, errors.New("no way") },
+			3: func([]byte) ([]byte, error) { return make([]byte, 2<<20), nil },
+		})
+	}()
+	if reply := must(caller.Call(soon(t), []byte("hello"), 1)); string(reply) != "re: hello" {
+		t.Fatal(reply)
+	}
+	first := must(caller.Submit(soon(t), []byte("a"), 1))
+	second := must(caller.Submit(soon(t), []byte("b"), 1))
+	if reply := must(second.Wait(soon(t))); string(reply) != "re: b" {
+		t.Fatal(reply)
+	}
+	if reply := must(first.Wait(soon(t))); string(reply) != "re: a" {
+		t.Fatal(reply)
+	}
+	if _, err := first.Wait(soon(t)); !errors.Is(err, syscall.EINVAL) {
+		t.Fatal(err)
+	}
+	for typeID, code := range map[uint32]uint32{2: CodeException, 3: CodeTooLarge, 4: CodeUnknownType} {
+		_, err := caller.Call(soon(t), nil, typeID)
+		var failed *RPCError
+		if !errors.As(err, &failed) || failed.Code != code {
+			t.Fatal(typeID, err)
+		}
+	}
+	caller.Close()
+	check(t, <-done, nil)
+}
+
+func TestRequestsInAnyOrder(t *testing.T) {
+	caller, server := rpcPair(t)
+	first := must(caller.Submit(soon(t), []byte("1"), 7))
+	second := must(caller.Submit(soon(t), []byte("2"), 7))
+	one, two := must(server.Serve(soon(t))), must(server.Serve(soon(t)))
+	check(t, two.Fail(forever, 42, "not today"), nil)
+	check(t, one.Reply(forever, []byte("one"), 0), nil)
+	_, err := second.Wait(soon(t))
+	var failed *RPCError
+	if !errors.As(err, &failed) || *failed != (RPCError{42, "not today"}) {
+		t.Fatal(err)
+	}
+	if reply := must(first.Wait(soon(t))); string(reply) != "one" {
+		t.Fatal(reply)
+	}
+	ctx, cancel := context.WithTimeout(forever, time.Millisecond)
+	defer cancel()
+	_, err = caller.Call(ctx, nil, 7)
+	check(t, err, context.DeadlineExceeded)
+	server.Close()
+	_, err = caller.Call(soon(t), nil, 7)
+	check(t, err, ErrClosed)
+}
+
+func TestListener(t *testing.T) {
+	at := path(t)
+	listener := must(NewListener(at, nil))
+	go func() {
+		for range 3 {
+			must(Connect(forever, at, nil)).Send(forever, []byte("hello"), 0)
+		}
+	}()
+	_, err := ConnectCaller(soon(t), at+"-other", &Options{SocketMode: 1 << 20})
+	if err == nil {
+		t.Fatal("a mode that is none")
+	}
+	for range 3 {
+		bus := must(listener.Accept(soon(t)))
+		must(bus.Recv(soon(t)))
+	}
+	_, err = NewListener(at, nil)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		t.Fatal(err)
+	}
+	go listener.Close()
+	_, err = listener.Accept(soon(t))
+	check(t, err, ErrCancelled)
+}
