@@ -141,6 +141,7 @@ typedef struct {
         F(call)          /* RpcBus.call(), .serve(), ... as Python */                    \
         F(call_later)    /* (self, id, errno, payload, msg_type=0, timeout=None) */      \
         F(call_failed)   /* (self, text, code): raises what the server said */           \
+        F(call_stored)   /* (self): replies to other calls came meanwhile, and are kept */ \
         F(serve)                                                                         \
         F(serve_later)   /* (self, errno, timeout=None) */                               \
         F(try_request)                                                                   \

@@ -43,6 +43,15 @@ static PyObject *call_later(PyObject *self, uint64_t id, int error, PyObject *co
         return result;
 }
 
+/* Tasks that wait for the other replies sleep on a doorbell which has rung for us. */
+static bool tell_of_stored(PyObject *self) {
+        PyObject *result = python_call(python.the_call_stored, &self, 1, NULL, 0, NULL);
+
+        if (result)
+                python.Py_DecRef(result);
+        return result;
+}
+
 static PyObject *rpc_call(PyObject *self, PyObject *const args[], Py_ssize_t count, PyObject *names) {
         struct tachyon_rpc *rpc = rpc_of(self);
         tachyon_message message;
@@ -63,6 +72,10 @@ static PyObject *rpc_call(PyObject *self, PyObject *const args[], Py_ssize_t cou
         if (unlikely(r < 0))
                 return call_later(self, id, -r, args, count, names);
         bytes = take_bytes(rpc, &message);
+        if (unlikely(rpc->calls.stored && bytes && !tell_of_stored(self))) {
+                python.Py_DecRef(bytes);
+                return NULL;
+        }
         if (likely(bytes && r == 0))
                 return bytes;
         if (bytes) {

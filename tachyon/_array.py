@@ -21,13 +21,16 @@ from tachyon._wait import Countdown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
-    from typing import Any
+    from typing import Any, TypeVar
 
     from numpy.typing import DTypeLike, NDArray
 
     from tachyon._lease import Slot
     from tachyon._vectors import Vectors
+
+    SomeSlot = TypeVar("SomeSlot", bound="ArraySlot")
 
 _recv = quick_function("tachyon_bus_recv")
 _release = function("tachyon_bus_release")
@@ -289,6 +292,20 @@ def reserve_array(
     timeout: float | None,
 ) -> ArraySlot:
     """See Bus.reserve_array()."""
+
+    def reserve(size: int) -> Slot:
+        return bus.send_zero_copy(size, type_id, timeout)
+
+    return reserved_array(reserve, shape, dtype, ArraySlot)
+
+
+def reserved_array(
+    reserve: Callable[[int], Slot],
+    shape: int | tuple[int, ...],
+    dtype: DTypeLike,
+    kind: type[SomeSlot],
+) -> SomeSlot:
+    """An array in room for a message, which reserve(size) gets."""
     from operator import index
 
     layout = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
@@ -297,7 +314,7 @@ def reserve_array(
         layout, inner = layout.subdtype
         extents += inner
     header, size = _make_header(text_of(layout), layout.itemsize, extents)
-    return ArraySlot(bus.send_zero_copy(size, type_id, timeout), header, extents, layout)
+    return kind(reserve(size), header, extents, layout)
 
 
 class ArraySlot:
@@ -313,7 +330,7 @@ class ArraySlot:
         # they keep the memory by `base`, and not by this array, which loses it at the end.
         base = np.frombuffer(slot.data, _UINT8)
         self._array: NDArray[Any] | None = np.ndarray(shape, dtype, base, len(header))
-        self._slot = slot
+        self._slot: Slot = slot
 
     def __enter__(self) -> NDArray[Any]:
         if self._array is None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import select
 import threading
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tachyon._abi import RPC_EXCEPTION, RPC_TOO_LARGE, RPC_UNKNOWN_TYPE
-from tachyon._errors import ClosedError, MessageTooLargeError, WaitTimeoutError
+from tachyon._errors import ClosedError, TachyonError, WaitTimeoutError
 from tachyon._message import checked_type_id
+from tachyon._wait import Countdown
+from tachyon._waker import Waker
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from tachyon._rpc import RpcBus
     from tachyon._rpc_calls import Request
 
@@ -31,8 +30,10 @@ def rpc(msg_type: int) -> Callable[[Handler], Handler]:
     """Mark a function, or method, as the endpoint for a msg_type; see Dispatcher.
 
     It takes the request as a memoryview, or as bytes or a NumPy array where its first
-    parameter is annotated so; it returns bytes (or any bytes-like object), an array, or None.
-    The function itself stays as it was, to be called in unit tests.
+    parameter is annotated so; it returns bytes, a bytearray or memoryview, an array, or None.
+    A memoryview and an array may lie in the ring, and show the peer's bytes: copy what is to
+    be kept, or the caller has no room for more. An array that is returned is copied once,
+    into the ring. The function itself stays as it was, to be called in unit tests.
     """
     number = checked_type_id(msg_type)
 
@@ -41,20 +42,6 @@ def rpc(msg_type: int) -> Callable[[Handler], Handler]:
         return handler
 
     return mark
-
-
-def encode_array(array: Any) -> bytearray:
-    """A message that is this array: the header, then the elements. Raises TypeError."""
-    from tachyon import _array
-    from tachyon._numpy import numpy as np
-
-    source, text = _array._as_array(array)
-    header, size = _array._make_header(text, source.itemsize, source.shape)
-    message = bytearray(size)
-    message[: len(header)] = header
-    elements = np.frombuffer(message, np.uint8)[len(header) :]
-    np.copyto(np.ndarray(source.shape, source.dtype, elements), source)
-    return message
 
 
 def _wants(handler: Callable[..., Any]) -> str:
@@ -78,37 +65,99 @@ def _argument(kind: str, data: Any) -> Any:
     return bytes(data) if kind == "bytes" else memoryview(data)
 
 
-def encode_reply(result: Any) -> Buffer:
-    """What a handler returned, as bytes to send. Raises TypeError."""
-    if result is None:
-        return b""
-    if isinstance(result, (bytes, bytearray, memoryview)):
-        return result
-    if hasattr(result, "__array__") or hasattr(result, "__dlpack__"):
-        return encode_array(result)
-    raise TypeError(f"an endpoint must return bytes, an array or None, not {type(result).__name__}")
+def _in_words(error: BaseException) -> str:
+    try:
+        words = f"{type(error).__name__}: {error}"
+    except Exception:
+        words = f"{type(error).__name__}: it could not say what happened"
+    return words.replace("\0", "\\0")  # which is where a traceback begins
 
 
-class Answer(NamedTuple):
-    """A reply on its way: code 0, or a failure's."""
+def _traceback_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:
+        return "it could not be formatted"
 
-    call_id: int
-    data: Any
-    code: int
+
+def report(level: int, text: str, *arguments: object, error: BaseException | None = None) -> None:
+    """A line in the log. Where that fails, a server goes on."""
+    try:
+        _log.log(level, text, *arguments, exc_info=error)
+    except Exception:
+        pass
+
+
+class Answer:
+    """A reply on its way.
+
+    code: 0, or a failure's. data: bytes-like in one piece, an ArrayMessage, or the text of a
+    failure in UTF-8. size: its bytes.
+    """
+
+    __slots__ = ("call_id", "code", "data", "size")
+
+    def __init__(self, call_id: int, data: Any, code: int = 0) -> None:
+        self.call_id = call_id
+        self._set(data, code)
+
+    def _set(self, data: Any, code: int) -> None:
+        self.data = data
+        self.code = code
+        self.size: int = data.nbytes if isinstance(data, memoryview) else len(data)
+
+    @classmethod
+    def of(cls, call_id: int, result: Any) -> Answer:
+        """What an endpoint returned. Raises TypeError, and what making an array of it does."""
+        if result is None:
+            return cls(call_id, b"")
+        if isinstance(result, memoryview):
+            return cls(call_id, result if result.c_contiguous else result.tobytes())
+        if isinstance(result, (bytes, bytearray)):
+            return cls(call_id, result)
+        if hasattr(result, "__array__") or hasattr(result, "__dlpack__"):
+            from tachyon._rpc_array import ArrayMessage
+
+            return cls(call_id, ArrayMessage(result))
+        kind = type(result).__name__
+        raise TypeError(f"an endpoint must return bytes, an array or None, not {kind}")
+
+    def keep(self) -> None:
+        """It has to wait, and the endpoint may use its memory for something else meanwhile."""
+        if not isinstance(self.data, bytes):
+            self.data = bytes(self.data)
+
+    def send(self, bus: RpcBus, timeout: float | None) -> None:
+        """Send it; if it is too large it becomes a failure. Raises what RpcBus.reply() does."""
+        if self.code:
+            bus._fail_in_utf8(self.call_id, self.data, self.code, timeout)
+        elif self.size > bus.max_message_size:
+            text = f"{self.size} bytes are too much for {bus.path!r}, which carries at most "
+            text += str(bus.max_message_size)
+            report(logging.ERROR, "a reply is too large: %s", text)
+            self._set(f"MessageTooLargeError: {text}".encode("utf-8", "replace"), RPC_TOO_LARGE)
+            self.send(bus, timeout)
+        elif isinstance(self.data, (bytes, bytearray, memoryview)):
+            bus.reply(self.call_id, self.data, 0, timeout)
+        else:
+            bus._reply_message(self.call_id, self.data, 0, timeout)
 
 
 class Dispatcher:
     """Finds the endpoint for a request, and makes a reply, or a failure, of what it does.
 
     tracebacks: whether callers get the server's tracebacks with RpcError.
-    Handlers' exceptions are logged to "tachyon.rpc", and the server goes on.
+    Endpoints' exceptions are logged to "tachyon.rpc", and the server goes on. But Ctrl-C and
+    sys.exit() in an endpoint end the serving, as they end anything else, where it runs in the
+    thread that serves; in a worker thread of RpcServer they fail the call.
     """
 
     def __init__(self, *, tracebacks: bool = False) -> None:
         self._endpoints: dict[int, tuple[Callable[..., Any], str]] = {}
         self._tracebacks = tracebacks
-        self._stopped = threading.Event()
-        self._wakers: set[int] = set()
+        self._warned: set[int] = set()
+        self._stopped = False
+        self._waker: Waker | None = None
         self._lock = threading.Lock()
 
     def register(self, *endpoints: Any) -> Dispatcher:
@@ -144,74 +193,92 @@ class Dispatcher:
         return handler(_argument(kind, request.data))
 
     def answer(self, request: Request) -> Answer:
-        """Run the endpoint; whatever it does, there is an answer."""
+        """Run the endpoint; whatever Exception it raises, there is an answer."""
         try:
-            return Answer(request.id, encode_reply(self.handle(request)), 0)
+            return Answer.of(request.id, self.handle(request))
         except Exception as error:
             return self.explain(request, error)
 
     def explain(self, request: Request, error: BaseException) -> Answer:
         """The failure for an exception; and a line in the log."""
         if isinstance(error, LookupError) and request.msg_type not in self._endpoints:
-            _log.warning("no endpoint for msg_type %d", request.msg_type)
+            report(logging.WARNING, "no endpoint for msg_type %d", request.msg_type)
             text = f"UnknownTypeError: the server has no endpoint for msg_type {request.msg_type}"
-            return Answer(request.id, text, RPC_UNKNOWN_TYPE)
-        _log.error("the endpoint for msg_type %d failed", request.msg_type, exc_info=error)
-        text = f"{type(error).__name__}: {error}"
+            return Answer(request.id, text.encode(), RPC_UNKNOWN_TYPE)
+        report(logging.ERROR, "the endpoint for msg_type %d failed", request.msg_type, error=error)
+        text = _in_words(error)
         if self._tracebacks:
-            text += "\0" + "".join(traceback.format_exception(error))
-        return Answer(request.id, text, RPC_EXCEPTION)
+            text += "\0" + _traceback_of(error)
+        return Answer(request.id, text.encode("utf-8", "replace"), RPC_EXCEPTION)
 
-    def send(self, bus: RpcBus, answer: Answer, timeout: float | None = None) -> None:
-        """Send an answer; one that is too large becomes a failure. Raises what reply() does."""
+    def answer_or_end(self, bus: RpcBus, request: Request) -> Answer:
+        """answer(); where the endpoint ends the program instead, its caller still hears of it."""
         try:
-            if answer.code:
-                bus.fail(answer.call_id, answer.data, answer.code, timeout)
-            else:
-                bus.reply(answer.call_id, answer.data, 0, timeout)
-        except MessageTooLargeError as error:
-            _log.error("a reply is too large: %s", error)
-            bus.fail(answer.call_id, f"MessageTooLargeError: {error}", RPC_TOO_LARGE, timeout)
+            return self.answer(request)
+        except BaseException as error:
+            try:
+                self.explain(request, error).send(bus, 0)
+            except TachyonError:
+                pass
+            raise
+
+    def warn_of_views(self, bus: RpcBus, request: Request) -> None:
+        """After a request in the ring was released: whether somebody keeps it there."""
+        if request.in_ring and bus.stats().leases and request.msg_type not in self._warned:
+            self._warned.add(request.msg_type)
+            report(
+                logging.WARNING,
+                "the endpoint for msg_type %d keeps a view of a request, and with it the room "
+                "in its caller's ring: copy what you keep",
+                request.msg_type,
+            )
 
     # ---- one bus ----
 
     def serve_once(self, bus: RpcBus, timeout: float | None = None) -> None:
         """Wait for one request, and answer it. Raises what RpcBus.serve() and reply() do."""
         with bus.serve_zero_copy(timeout) as request:
-            self.send(bus, self.answer(request))
+            self.answer_or_end(bus, request).send(bus, timeout)
+        self.warn_of_views(bus, request)
 
     def serve_forever(self, bus: RpcBus) -> None:
         """Serve until the caller closes, this side does, Ctrl-C or stop().
 
-        Raises PeerDeadError, ProtocolError.
+        Raises PeerDeadError, ProtocolError; LeaseError (an endpoint keeps views of so many
+        requests that no other has room).
         """
-        wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
         with self._lock:
-            self._wakers.add(wake)
+            self._waker = self._waker or Waker()
         try:
-            while not self._stopped.is_set():
+            while not self._stopped:
                 request = bus.try_request()
                 if request is None:
-                    _sleep(bus, wake)
+                    _sleep_for_data(bus, self._waker)
                     continue
                 with request:
-                    self.send(bus, self.answer(request))
+                    self._send(bus, self.answer_or_end(bus, request), self._waker)
+                self.warn_of_views(bus, request)
         except (ClosedError, KeyboardInterrupt):
             pass
-        finally:
-            with self._lock:
-                self._wakers.discard(wake)
-                self._stopped.clear()
-                if wake >= 0:
-                    os.close(wake)
+
+    def _send(self, bus: RpcBus, answer: Answer, waker: Waker) -> None:
+        """Wait for room; but not when stop() is called."""
+        while True:
+            try:
+                answer.send(bus, 0)
+                return
+            except WaitTimeoutError:
+                if self._stopped:
+                    return
+                _sleep_for_room(bus, answer.size, waker)
 
     def stop(self) -> None:
-        """End a serve_forever(), after the request that it is at. From any thread or handler
-        of a signal."""
-        self._stopped.set()
-        for wake in list(self._wakers):
-            if wake >= 0:
-                os.eventfd_write(wake, 1)
+        """End serve_forever(), after the request that it is at; one that begins later ends at
+        once. From any thread, endpoint or handler of a signal. Those of asyncio end when
+        their task is cancelled."""
+        self._stopped = True
+        if self._waker is not None:
+            self._waker.wake()
 
 
 def _marked_in(thing: Any) -> list[Callable[..., Any]]:
@@ -221,28 +288,33 @@ def _marked_in(thing: Any) -> list[Callable[..., Any]]:
 
 # How long a server that has answered polls for the next request, seconds.
 _LINGER = 50e-6
-# Without eventfd (Python 3.9's, and macOS), stop() is seen after at most so long.
-_LOOK_MS = 100
 
 
-def _sleep(bus: RpcBus, wake: int) -> None:
+def _sleep_for_data(bus: RpcBus, waker: Waker) -> None:
     """Until there may be a request, or stop() was called."""
     try:
-        bus._await_request(errno.EAGAIN, _linger())
+        bus._await_request(errno.EAGAIN, Countdown(_LINGER))
         return
     except WaitTimeoutError:
         pass
-    if not bus.arm():
-        return
-    data_fd, _, death_fd = bus.descriptors()
+    if bus.arm():
+        data_fd, _, death_fd = bus.descriptors()
+        _poll(data_fd, death_fd, waker.fileno())
+
+
+def _sleep_for_room(bus: RpcBus, size: int, waker: Waker) -> None:
+    """Until there may be room for a reply, or stop() was called."""
+    try:
+        if bus._arm_room(size):
+            _, room_fd, death_fd = bus.descriptors()
+            _poll(room_fd, death_fd, waker.fileno())
+    finally:
+        bus._disarm_room()
+
+
+def _poll(*fds: int) -> None:
     poll = select.poll()
-    for fd in (data_fd, death_fd, wake):
+    for fd in fds:
         if fd >= 0:
             poll.register(fd, select.POLLIN)
-    poll.poll(None if wake >= 0 else _LOOK_MS)
-
-
-def _linger() -> Any:
-    from tachyon._wait import Countdown
-
-    return Countdown(_LINGER)
+    poll.poll()

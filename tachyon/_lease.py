@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tachyon._bus import Bus
     from tachyon._end import End
 
 _release = function("tachyon_bus_release")
@@ -279,7 +278,7 @@ class Slot:
 
     data: memoryview
 
-    def __init__(self, bus: Bus, window: Any, address: int, size: int, type_id: int) -> None:
+    def __init__(self, bus: End, window: Any, address: int, size: int, type_id: int) -> None:
         """For Bus only. window: array type as large as a message can be."""
         exporter = window.from_address(address)
         hide_from_collector(exporter)
@@ -289,7 +288,7 @@ class Slot:
         _watches[id(watch)] = watch
         self._watch: _Watch | None = watch
         self.data = memoryview(exporter).cast("B")[:size]
-        self._bus = bus
+        self._bus: End = bus
         self._reserved = size
         self._size = size
         self._type_id = type_id
@@ -333,9 +332,13 @@ class Slot:
                 "message after it was sent; nothing was sent. Drop it before the end of the "
                 "block (del array). This bus can send again when it is gone"
             )
-        status = _commit(self._bus._handle, self._size, self._type_id)
+        status = self._send()
         if status:
             raise failure(status, "send on", self._bus.path)
+
+    def _send(self) -> int:
+        status: int = _commit(self._bus._handle, self._size, self._type_id)
+        return status
 
     def cancel(self) -> None:
         """Send nothing, and let others send (as soon as no view of .data is left)."""

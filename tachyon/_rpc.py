@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from ctypes import ArgumentError, byref, c_int, c_uint64, sizeof
+from ctypes import ArgumentError, byref, c_int, c_uint64, c_void_p, sizeof
 
 from tachyon._abi import FAILURE, KIND_RPC, RpcCountersStruct
 from tachyon._buffer import PinnedBuffer, pin, unpin
@@ -19,8 +19,8 @@ from tachyon._library import failure, function, quick_function
 from tachyon._listener import Listener
 from tachyon._message import checked_type_id
 from tachyon._options import encode_path, make_connect_options
-from tachyon._rpc_calls import PendingCall, ReplyCopy, remote_error
-from tachyon._rpc_serve import ServingEnd
+from tachyon._rpc_calls import PendingCall, ReplyCopy, RequestSlot, remote_error
+from tachyon._rpc_serve import ServingEnd, checked_size
 from tachyon._sleeps import Sleeps
 from tachyon._wait import Countdown, call_blocking
 
@@ -29,17 +29,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, NoReturn
 
+    from numpy.typing import DTypeLike, NDArray
     from typing_extensions import Buffer, Self, Unpack
 
     from tachyon._bus import Path
     from tachyon._dispatcher import Dispatcher
     from tachyon._options import ConnectOptions, ListenOptions
     from tachyon._rpc_aio import Pump
+    from tachyon._rpc_array import ArrayRequest
 
 _try_call = quick_function("tachyon_rpc_try_call_object")
 _try_wait = quick_function("tachyon_rpc_try_wait_object")
 _set_limit = function("tachyon_rpc_set_limit")
 _submit = function("tachyon_rpc_submit")
+_reserve = function("tachyon_rpc_reserve")
+_cancel = function("tachyon_rpc_cancel")
 _wait = function("tachyon_rpc_wait")
 _forget = function("tachyon_rpc_forget")
 _release = function("tachyon_rpc_release")
@@ -50,6 +54,12 @@ _wait_data = function("tachyon_bus_wait_data")
 _fds = function("tachyon_bus_fds")
 
 _ON_HEAP = 1  # the bit of a lease that says that the reply is not in the ring
+
+
+def _result(outcome: bytes | RpcError) -> bytes:
+    if isinstance(outcome, RpcError):
+        raise outcome
+    return outcome
 
 
 class RpcListener(Listener):
@@ -161,6 +171,7 @@ class RpcBus(ServingEnd):
                 if not (size | msg_type) >> 32:
                     reply: bytes = _try_call(self._rpc, payload, size, msg_type)
                     error, type_id, _, call_id, flags = self._replied.tolist()
+                    self._tell_pump()
                     if not error:
                         if flags & FAILURE:
                             self._call_failed(reply, type_id)
@@ -200,12 +211,22 @@ class RpcBus(ServingEnd):
         """
         countdown = Countdown(timeout)
         call_id = self._submit(payload, checked_type_id(msg_type), countdown)
+        return self._finish_lease(call_id, countdown)
+
+    def _finish_lease(self, call_id: int, countdown: Countdown) -> Lease:
         try:
-            while (status := _wait(self._rpc, call_id, self._message, 0)) < 0:
-                self._await_reply(-status, countdown)
+            return self._wait_for_lease(call_id, countdown)
         except BaseException:
             self._forget(call_id)
             raise
+
+    def _wait_for_lease(self, call_id: int, countdown: Countdown) -> Lease:
+        while (status := _wait(self._rpc, call_id, self._message, 0)) < 0:
+            early = self._early.pop(call_id, None) if self._early else None
+            if early is not None:
+                return ReplyCopy(_result(early), 0)
+            self._await_reply(-status, countdown)
+        self._tell_pump()
         return self._lease_reply(status, self._words.tolist())
 
     def _lease_reply(self, failed: int, words: list[int]) -> Lease:
@@ -234,15 +255,81 @@ class RpcBus(ServingEnd):
         """call.wait(timeout)."""
         return call.wait(timeout)
 
-    def call_array(self, array: Any, msg_type: int = 0, timeout: float | None = None) -> Any:
-        """Call with an array, and return the NumPy array of the reply, which is a copy.
+    # ---- calling in place, and with arrays ----
 
+    def reserve(self, size: int, msg_type: int = 0, timeout: float | None = None) -> RequestSlot:
+        """Get room in the ring, to write a request in place: `with bus.reserve(n, 1) as slot:`
+
+        size: the most bytes that it will have. Until the slot is committed or cancelled, no
+        other call can be made on this bus (BusyError). timeout: how long to wait for room.
+
+        Returns a slot: fill its .data, lower its .size; the block's end sends it, and then
+        slot.call is the PendingCall. Raises what submit() does.
+        """
+        msg_type = checked_type_id(msg_type)
+        size, countdown, address = checked_size(size), Countdown(timeout), c_void_p()
+        try:
+            while status := _reserve(self._rpc, byref(address), size, 0):
+                self._await_room_to_call(status, size, countdown)
+            return RequestSlot(self, self._send_window, address.value or 0, size, msg_type)
+        except BaseException:  # a signal handler's, too
+            if address:
+                _cancel(self._rpc)
+            raise
+
+    def reserve_array(
+        self,
+        shape: int | tuple[int, ...],
+        dtype: DTypeLike,
+        msg_type: int = 0,
+        timeout: float | None = None,
+    ) -> ArrayRequest:
+        """Get a writable array IN the ring, to compute a request into:
+        `request = bus.reserve_array((640, 480), "f4", 1)`, then `with request as array:`
+
+        As Bus.reserve_array(): 64-byte aligned, content undefined; nothing else may refer to
+        it when the block ends. After the block, request.call is the PendingCall.
+        Raises what reserve() does; TypeError for a dtype that cannot be sent.
+        """
+        from tachyon._rpc_array import reserve_request
+
+        return reserve_request(self, shape, dtype, msg_type, timeout)
+
+    def submit_array(
+        self, array: Any, msg_type: int = 0, timeout: float | None = None
+    ) -> PendingCall:
+        """Call with an array, copied once, into the ring, and do not wait for the reply.
+
+        array: whatever Bus.send_array() takes. The reply: PendingCall.wait_array(), or wait().
+        Raises what submit() does; TypeError for what is no array, or cannot be sent.
+        """
+        from tachyon._rpc_array import ArrayMessage
+
+        message = ArrayMessage(array)
+        request = self.reserve(len(message), msg_type, timeout)
+        with request as slot:
+            message.write(slot)
+        return request.call
+
+    def call_array(
+        self,
+        array: Any,
+        msg_type: int = 0,
+        timeout: float | None = None,
+        copy: bool = True,
+    ) -> NDArray[Any]:
+        """Call with an array, and return the array of the reply.
+
+        copy=False: a read-only array over the ring, which keeps its place there until the
+        last array or slice of it dies.
         Raises what call() does; ArrayFormatError (the reply is no array), ImportError.
         """
-        from tachyon._array import array_in
-        from tachyon._dispatcher import encode_array
+        from tachyon._rpc_array import array_of
 
-        return array_in(self.call(encode_array(array), msg_type, timeout))
+        countdown = Countdown(timeout)
+        call = self.submit_array(array, msg_type, timeout)
+        call_id, call.id = call.id, 0
+        return array_of(self._finish_lease(call_id, countdown), copy)
 
     def _submit(self, payload: Buffer, msg_type: int, countdown: Countdown) -> int:
         buffer, call_id = PinnedBuffer(), c_uint64()
@@ -251,15 +338,19 @@ class RpcBus(ServingEnd):
             while status := _submit(
                 self._rpc, buffer.address, buffer.size, msg_type, byref(call_id), 0
             ):
-                if status == -errno.EAGAIN and countdown.timeout != 0:
-                    status = call_blocking(_wait_room, countdown, self._rpc, buffer.size)
-                    if not status and countdown.left_ns() != 0:
-                        continue
-                    status = status or -errno.ETIMEDOUT
-                raise self._failed_to_send(status, buffer.size, countdown)
+                self._await_room_to_call(status, buffer.size, countdown)
             return call_id.value
         finally:
             unpin(buffer)
+
+    def _await_room_to_call(self, status: int, size: int, countdown: Countdown) -> None:
+        """After a try that found no room: return when another one is worth it, or raise."""
+        if status == -errno.EAGAIN and countdown.timeout != 0:
+            status = call_blocking(_wait_room, countdown, self._rpc, size)
+            if not status and countdown.left_ns() != 0:
+                return
+            status = status or -errno.ETIMEDOUT
+        raise self._failed_to_send(status, size, countdown)
 
     def _finish(self, call_id: int, countdown: Countdown) -> bytes:
         """Wait; whatever strikes, the call is over."""
@@ -274,11 +365,10 @@ class RpcBus(ServingEnd):
         while True:
             early = self._early.pop(call_id, None) if self._early else None
             if early is not None:
-                if isinstance(early, RpcError):
-                    raise early
-                return early
+                return _result(early)
             reply: bytes = _try_wait(self._rpc, number)
             error, type_id, _, _, flags = self._replied.tolist()
+            self._tell_pump()
             if not error:
                 if flags & FAILURE:
                     self._call_failed(reply, type_id)
@@ -294,6 +384,11 @@ class RpcBus(ServingEnd):
         if error in (errno.EAGAIN, errno.ETIMEDOUT):
             raise WaitTimeoutError(error, f"no reply on {self._path!r} {countdown}")
         raise self._failure(-error, "wait for a reply on")
+
+    def _tell_pump(self) -> None:
+        """After a look for replies, which may have taken in those that tasks wait for."""
+        if self._pump is not None:
+            self._pump.look()
 
     def _forget(self, call_id: int) -> None:
         self._early.pop(call_id, None)
@@ -374,3 +469,4 @@ class RpcBus(ServingEnd):
 quick(RpcBus, "call", "payload, msg_type=0, timeout=None")
 tell(RpcBus=RpcBus, msg_type=sys.intern("msg_type"))
 tell(call_later=RpcBus._call_later, call_failed=RpcBus._call_failed)
+tell(call_stored=RpcBus._tell_pump)

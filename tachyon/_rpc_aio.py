@@ -13,13 +13,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tachyon._abi import FAILURE
-from tachyon._dispatcher import Answer, Dispatcher, encode_reply
-from tachyon._errors import ClosedError, TachyonError, WaitTimeoutError
-from tachyon._library import function
+from tachyon._dispatcher import Answer, Dispatcher
+from tachyon._errors import ClosedError, LeaseError, TachyonError, WaitTimeoutError
 from tachyon._message import checked_type_id
 from tachyon._rpc import RpcBus, _try_wait
 from tachyon._rpc_calls import Request, remote_error
-from tachyon._rpc_serve import room_of
 from tachyon._wait import Countdown
 
 if TYPE_CHECKING:
@@ -27,11 +25,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-_arm = function("tachyon_bus_arm")
-_arm_space = function("tachyon_bus_arm_space")
-_disarm_space = function("tachyon_bus_disarm_space")
 # Requests whose coroutines run at a time; more stay in the ring.
 _AT_ONCE = 1024
+_FOR_REPLIES = "wait for a reply on"
 
 
 def _any() -> c_uint64:
@@ -41,26 +37,18 @@ def _any() -> c_uint64:
 
 
 async def _sleep_for_data(bus: RpcBus, purpose: str) -> None:
-    status = _arm(bus._handle)
-    if status < 0:
-        raise bus._failure(status, purpose)
-    if status == 0:
+    if bus.arm():
         data_fd, _, death_fd = bus.descriptors()
         await bus._sleeps.until_readable(purpose, data_fd, death_fd)
 
 
 async def _sleep_for_room(bus: RpcBus, size: int) -> None:
-    size = room_of(min(size, bus.max_message_size))
-    status = _arm_space(bus._handle, size)
-    if status < 0:
-        raise bus._failure(status, "send on")
     try:
-        if status == 0:
+        if bus._arm_room(size):
             _, room_fd, death_fd = bus.descriptors()
             await bus._sleeps.until_readable("send on", room_fd, death_fd)
     finally:
-        if not bus.closed:
-            _disarm_space(bus._handle)
+        bus._disarm_room()
 
 
 class Pump:
@@ -98,11 +86,16 @@ class Pump:
         try:
             while self._futures or self.senders:
                 if not self._take_one():
-                    await _sleep_for_data(self._bus, "wait for a reply on")
+                    await _sleep_for_data(self._bus, _FOR_REPLIES)
                 elif monotonic() >= sleeps.turn_end:
                     await sleeps.take_turns()
         except TachyonError as error:
             self._fail_all(error)
+
+    def look(self) -> None:
+        """Somebody else has looked for a reply, and may have taken ours in with it."""
+        if self._futures:
+            self._bus._sleeps.wake_purpose(_FOR_REPLIES)
 
     def _take_one(self) -> bool:
         bus = self._bus
@@ -111,7 +104,7 @@ class Pump:
         if error == errno.EAGAIN:
             return False
         if error:
-            raise bus._failure(-error, "wait for a reply on")
+            raise bus._failure(-error, _FOR_REPLIES)
         outcome: Any = reply
         if flags & FAILURE:
             outcome = remote_error(reply, type_id, f"call on {bus.path!r}")
@@ -182,14 +175,21 @@ class _Serving:
         self._replying = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._fewer = asyncio.Event()
+        self._ending = False
 
     async def run(self) -> None:
         sleeps = self._bus._sleeps
         try:
             while True:
-                request = self._bus.try_request()
-                if request is None:
-                    await _sleep_for_data(self._bus, "serve on")
+                try:
+                    request = self._bus.try_request()
+                    if request is None:
+                        await _sleep_for_data(self._bus, "serve on")
+                        continue
+                except LeaseError:  # the ring is full of requests that coroutines are at
+                    if not self._tasks:
+                        raise
+                    await self._until_fewer()
                     continue
                 await self._take(request)
                 if monotonic() >= sleeps.turn_end:
@@ -197,30 +197,31 @@ class _Serving:
         except ClosedError:
             pass
         finally:
+            self._ending = True
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _take(self, request: Request) -> None:
+        """Run the endpoint; what is to be awaited becomes a task."""
         try:
             result = self._dispatcher.handle(request)
-            if not inspect.isawaitable(result):
-                await self._send(Answer(request.id, encode_reply(result), 0))
-                request.release()
-                return
-        except TachyonError:
-            request.release()
-            raise
+            answer = None if inspect.isawaitable(result) else Answer.of(request.id, result)
         except Exception as error:
-            await self._send(self._dispatcher.explain(request, error))
-            request.release()
+            answer = self._dispatcher.explain(request, error)
+        if answer is not None:
+            with request:
+                await self._send(answer)
             return
         task = asyncio.ensure_future(self._finish(request, result))
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         while len(self._tasks) >= _AT_ONCE:
-            self._fewer.clear()
-            await self._fewer.wait()
+            await self._until_fewer()
+
+    async def _until_fewer(self) -> None:
+        self._fewer.clear()
+        await self._fewer.wait()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -231,7 +232,11 @@ class _Serving:
     async def _finish(self, request: Request, result: Any) -> None:
         with request:
             try:
-                answer = Answer(request.id, encode_reply(await result), 0)
+                answer = Answer.of(request.id, await result)
+            except asyncio.CancelledError as error:
+                if self._ending:
+                    raise
+                answer = self._dispatcher.explain(request, error)  # by something that it awaited
             except Exception as error:
                 answer = self._dispatcher.explain(request, error)
             await self._send(answer)
@@ -240,11 +245,10 @@ class _Serving:
         async with self._replying:
             while True:
                 try:
-                    return self._dispatcher.send(self._bus, answer, 0)
+                    answer.send(self._bus, 0)
+                    return
                 except WaitTimeoutError:
-                    pass
-                size = len(answer.data) * (4 if answer.code else 1)
-                await _sleep_for_room(self._bus, size)
+                    await _sleep_for_room(self._bus, answer.size)
 
 
 async def aserve_forever(bus: RpcBus, dispatcher: Dispatcher) -> None:

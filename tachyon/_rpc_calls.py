@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import errno
+from ctypes import byref, c_uint64
 
 from tachyon._abi import RPC_EXCEPTION, RPC_TOO_LARGE, RPC_UNKNOWN_TYPE
 from tachyon._builtin import quick, quick_type
 from tachyon._errors import RpcError, WaitTimeoutError
-from tachyon._lease import Lease
+from tachyon._lease import Lease, Slot
+from tachyon._library import function
 from tachyon._wait import Countdown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import DTypeLike, NDArray
     from typing_extensions import Buffer
 
+    from tachyon._array import ArraySlot
     from tachyon._rpc import RpcBus
     from tachyon._rpc_serve import ServingEnd
+
+_commit = function("tachyon_rpc_commit")
+_commit_reply = function("tachyon_rpc_commit_reply")
 
 _EREMOTEIO = getattr(errno, "EREMOTEIO", 121)
 _TYPES = {RPC_UNKNOWN_TYPE, RPC_EXCEPTION, RPC_TOO_LARGE}
@@ -30,7 +39,7 @@ def remote_error(text: bytes, code: int, what: str) -> RpcError:
     kind = kind or f"error {code}"
     error = RpcError(_EREMOTEIO, f"{what}: the server failed it: {kind}: {message}")
     error.type, error.message, error.code = kind, message, code
-    error.traceback = traceback if has_traceback else None
+    error.traceback = traceback if has_traceback and code == RPC_EXCEPTION else None
     return error
 
 
@@ -67,6 +76,23 @@ class PendingCall:
         return self._outcome
 
     result = wait
+
+    def wait_array(self, timeout: float | None = None, copy: bool = True) -> NDArray[Any]:
+        """Wait for a reply that is an array, and return it, once: this ends the call.
+
+        copy=False: a read-only array over the ring, which keeps its place there until the
+        last array or slice of it dies (a copy where the reply came while another was waited
+        for). Raises what wait() does; ArrayFormatError (the reply is no array), ImportError.
+        """
+        from tachyon._rpc_array import array_of
+
+        if self._outcome is not None or not self.id:
+            from tachyon._array import array_in
+
+            return array_in(self.wait(0))
+        lease = self._bus._wait_for_lease(self.id, Countdown(timeout))
+        self.id = 0
+        return array_of(lease, copy)
 
     def done(self) -> bool:
         """Whether wait() would return or raise an RpcError at once."""
@@ -122,6 +148,38 @@ class Request:
         """Tell the caller that it failed; see RpcBus.fail()."""
         self._bus.fail(self.id, text, code, timeout)
 
+    def array(self) -> NDArray[Any]:
+        """The request as the array that it is: read-only, over .data, which it keeps.
+
+        Raises ArrayFormatError where it is none, ImportError.
+        """
+        from tachyon._array import array_in
+
+        return array_in(self.data)
+
+    def reply_array(self, array: Any, type_id: int = 0, timeout: float | None = None) -> None:
+        """Answer with an array; see RpcBus.reply_array()."""
+        self._bus.reply_array(self.id, array, type_id, timeout)
+
+    def reserve_reply(self, size: int, type_id: int = 0, timeout: float | None = None) -> ReplySlot:
+        """Get room in the ring, to write the answer in place; see RpcBus.reserve_reply()."""
+        return self._bus.reserve_reply(self.id, size, type_id, timeout)
+
+    def reserve_reply_array(
+        self,
+        shape: int | tuple[int, ...],
+        dtype: DTypeLike,
+        type_id: int = 0,
+        timeout: float | None = None,
+    ) -> ArraySlot:
+        """Get a writable array in the ring for the answer; see RpcBus.reserve_reply_array()."""
+        return self._bus.reserve_reply_array(self.id, shape, dtype, type_id, timeout)
+
+    @property
+    def in_ring(self) -> bool:
+        """Whether .data was, or is, a view of the ring."""
+        return self._lease is not None
+
     def release(self) -> None:
         """Give the place in the ring back, where there is one. May be called again."""
         if self._lease is not None:
@@ -135,6 +193,37 @@ class Request:
 
 
 quick(Request, "reply", "data=b'', type_id=0, timeout=None", key="request_reply")
+
+
+class RequestSlot(Slot):
+    """Room in the ring for one request, to be written in place; from RpcBus.reserve().
+
+    As Slot: fill .data, lower .size, the block's end sends it. call: the PendingCall, then.
+    """
+
+    __slots__ = ("call",)
+
+    _bus: RpcBus
+    call: PendingCall
+
+    def _send(self) -> int:
+        call_id = c_uint64()
+        status: int = _commit(self._bus._rpc, self._size, self._type_id, byref(call_id))
+        if not status:
+            self.call = PendingCall(self._bus, call_id.value)
+        return status
+
+
+class ReplySlot(Slot):
+    """Room in the ring for one reply, to be written in place; from RpcBus.reserve_reply()."""
+
+    __slots__ = ()
+
+    _bus: ServingEnd
+
+    def _send(self) -> int:
+        status: int = _commit_reply(self._bus._rpc, self._size, self._type_id)
+        return status
 
 
 class ReplyCopy(Lease):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+from _thread import RLock
 from ctypes import byref, c_uint64, c_void_p
+from operator import index
 
 from tachyon._buffer import PinnedBuffer, pin, unpin
 from tachyon._builtin import quick, tell
@@ -13,14 +15,18 @@ from tachyon._handle import Handle
 from tachyon._lease import Lease
 from tachyon._library import function, quick_function
 from tachyon._message import checked_type_id
-from tachyon._rpc_calls import Request
+from tachyon._rpc_calls import ReplySlot, Request
 from tachyon._wait import Countdown, call_blocking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from numpy.typing import DTypeLike
     from typing_extensions import Buffer, Self
+
+    from tachyon._array import ArraySlot
+    from tachyon._rpc_array import ArrayMessage
 
 _try_serve = quick_function("tachyon_rpc_try_serve_object")
 _try_reply = quick_function("tachyon_rpc_try_reply")
@@ -28,11 +34,15 @@ _create = function("tachyon_rpc_create")
 _serve = function("tachyon_rpc_serve")
 _reply = function("tachyon_rpc_reply")
 _fail = function("tachyon_rpc_fail")
+_reserve_reply = function("tachyon_rpc_reserve_reply")
+_cancel = function("tachyon_rpc_cancel")
 _slot = function("tachyon_rpc_slot")
 _rpc_free = function("tachyon_rpc_free")
 _bus_free = function("tachyon_bus_free")
 _wait_data = function("tachyon_bus_wait_data")
 _wait_space = function("tachyon_bus_wait_space")
+_arm_space = function("tachyon_bus_arm_space")
+_disarm_space = function("tachyon_bus_disarm_space")
 
 # What serve() copies, and larger requests are looked at in the ring by the dispatcher.
 LARGEST_COPY = 4096
@@ -52,17 +62,31 @@ def _free_both(owner: Any) -> None:
         _bus_free(owner)
 
 
+def checked_size(size: int) -> int:
+    """Raises TypeError, ValueError."""
+    size = index(size)
+    if size < 0:
+        raise ValueError(f"size must not be negative, and is {size}")
+    return size
+
+
 class ServingEnd(End):
     """See RpcBus."""
 
-    __slots__ = ("_replied", "_rpc")
+    __slots__ = ("_awaiting", "_replied", "_replying", "_rpc")
 
+    # A reply that is written in place is several steps, and other threads may reply meanwhile.
+    # Reentrant: so may the handler of a signal, which gets BusyError then.
+    _replying: RLock
+    _awaiting: RLock
     _rpc: c_void_p
 
     @classmethod
     def _empty(cls) -> Self:
         bus = super()._empty()
         bus._rpc = bus._owner.rpc  # type: ignore[attr-defined]
+        bus._replying = RLock()
+        bus._awaiting = RLock()
         return bus
 
     @classmethod
@@ -151,16 +175,99 @@ class ServingEnd(End):
             number = c_uint64(call_id)
             if not _try_reply(self._rpc, number, data, len(data), type_id):
                 return
-        countdown = Countdown(timeout)
+        type_id, countdown = checked_type_id(type_id), Countdown(timeout)
         buffer = PinnedBuffer()
         try:
             pin(data, buffer)
-            while status := _reply(
-                self._rpc, call_id, buffer.address, buffer.size, checked_type_id(type_id), 0
-            ):
+            while True:
+                with self._replying:
+                    status = _reply(self._rpc, call_id, buffer.address, buffer.size, type_id, 0)
+                if not status:
+                    return
                 self._await_room(status, buffer.size, countdown)
         finally:
             unpin(buffer)
+
+    def reply_array(
+        self,
+        call: Request | int,
+        array: Any,
+        type_id: int = 0,
+        timeout: float | None = None,
+    ) -> None:
+        """Answer with an array and its dtype and shape, copied once, into the ring.
+
+        array: whatever Bus.send_array() takes. Raises what reply() does; TypeError for what
+        is no array, or cannot be sent; BufferError for a tensor on a GPU.
+        """
+        from tachyon._rpc_array import ArrayMessage
+
+        call_id = call if isinstance(call, int) else call.id
+        self._reply_message(call_id, ArrayMessage(array), type_id, timeout)
+
+    def _reply_message(
+        self, call_id: int, message: ArrayMessage, type_id: int, timeout: float | None
+    ) -> None:
+        countdown = Countdown(timeout)
+        while True:
+            with self._replying:
+                try:
+                    slot = self.reserve_reply(call_id, len(message), type_id, 0)
+                except WaitTimeoutError:
+                    if countdown.timeout == 0:
+                        raise
+                else:
+                    with slot:
+                        message.write(slot)
+                    return
+            self._await_room(-errno.EAGAIN, len(message), countdown)
+
+    def reserve_reply(
+        self,
+        call: Request | int,
+        size: int,
+        type_id: int = 0,
+        timeout: float | None = None,
+    ) -> ReplySlot:
+        """Get room in the ring, to write a reply in place: `with bus.reserve_reply(r, n) as s:`
+
+        size: the most bytes that it will have. Until the slot is committed or cancelled,
+        nothing else can be replied on this bus, by any thread (BusyError).
+
+        Returns a slot: fill its .data, lower its .size; the block's end sends it.
+        Raises what reply() does.
+        """
+        call_id, type_id = call if isinstance(call, int) else call.id, checked_type_id(type_id)
+        size, countdown, address = checked_size(size), Countdown(timeout), c_void_p()
+        try:
+            while status := _reserve_reply(self._rpc, call_id, byref(address), size, 0):
+                self._await_room(status, size, countdown)
+            return ReplySlot(self, self._send_window, address.value or 0, size, type_id)
+        except BaseException:  # a signal handler's, too
+            if address:
+                _cancel(self._rpc)
+            raise
+
+    def reserve_reply_array(
+        self,
+        call: Request | int,
+        shape: int | tuple[int, ...],
+        dtype: DTypeLike,
+        type_id: int = 0,
+        timeout: float | None = None,
+    ) -> ArraySlot:
+        """Get a writable array IN the ring, to compute a reply into:
+        `with bus.reserve_reply_array(request, (640, 480), "f4") as array:`
+
+        As Bus.reserve_array(): 64-byte aligned, content undefined; nothing else may refer to
+        it when the block ends. Raises what reserve_reply() does; TypeError.
+        """
+        from tachyon._array import ArraySlot, reserved_array
+
+        def reserve(size: int) -> ReplySlot:
+            return self.reserve_reply(call, size, type_id, timeout)
+
+        return reserved_array(reserve, shape, dtype, ArraySlot)
 
     def fail(
         self,
@@ -171,17 +278,47 @@ class ServingEnd(End):
     ) -> None:
         """Tell the caller that its call failed: it gets an RpcError. Raises what reply() does."""
         call_id = call if isinstance(call, int) else call.id
-        data = text.encode("utf-8", "replace")
-        countdown = Countdown(timeout)
-        while status := _fail(self._rpc, call_id, checked_type_id(code), data, len(data), 0):
-            self._await_room(status, min(len(data), self.max_message_size), countdown)
+        self._fail_in_utf8(call_id, text.encode("utf-8", "replace"), code, timeout)
+
+    def _fail_in_utf8(self, call_id: int, text: bytes, code: int, timeout: float | None) -> None:
+        code, countdown = checked_type_id(code), Countdown(timeout)
+        size = min(len(text), self.max_message_size)
+        while True:
+            with self._replying:
+                status = _fail(self._rpc, call_id, code, text, len(text), 0)
+            if not status:
+                return
+            self._await_room(status, size, countdown)
 
     def _await_room(self, status: int, size: int, countdown: Countdown) -> None:
         if status == -errno.EAGAIN and countdown.timeout != 0:
-            status = call_blocking(_wait_space, countdown, self._handle, room_of(size))
-            if not status:
+            left_ns = countdown.left_ns()
+            status = -errno.ETIMEDOUT
+            # One at a time may wait for room; the next one finds it, or waits in turn.
+            if self._awaiting.acquire(timeout=-1 if left_ns < 0 else min(left_ns / 1e9, 1e6)):
+                try:
+                    status = call_blocking(_wait_space, countdown, self._handle, room_of(size))
+                finally:
+                    self._awaiting.release()
+            # Busy: a reply is being written in place. The next try waits for its end, or says so.
+            if status in (0, -errno.EBUSY):
                 return
         raise self._failed_to_send(status, size, countdown)
+
+    def _arm_room(self, size: int) -> bool:
+        """Ask for the room descriptor to become readable when a reply of this size may fit.
+
+        Returns True: armed, sleep; False: try to reply again at once.
+        """
+        size = room_of(min(size, self.max_message_size))
+        status: int = _arm_space(self._handle, size)
+        if status < 0:
+            raise self._failure(status, "send on")
+        return status == 0
+
+    def _disarm_room(self) -> None:
+        if not self._closed:
+            _disarm_space(self._handle)
 
     def _failed_to_send(self, status: int, size: int, countdown: Countdown) -> Exception:
         if status in (-errno.EAGAIN, -errno.ETIMEDOUT):

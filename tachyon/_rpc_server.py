@@ -9,19 +9,21 @@ and their replies come back by another, with an eventfd as its doorbell.
 
 from __future__ import annotations
 
+import atexit
+import errno
 import logging
-import os
 import select
 import threading
+import weakref
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from tachyon._dispatcher import Answer, Dispatcher
-from tachyon._errors import ClosedError, TachyonError, WaitTimeoutError
-from tachyon._library import function
+from tachyon._dispatcher import Answer, Dispatcher, report
+from tachyon._errors import ClosedError, WaitTimeoutError
 from tachyon._rpc import RpcBus, RpcListener
 from tachyon._rpc_calls import Request
-from tachyon._rpc_serve import room_of
+from tachyon._waker import Waker
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -29,13 +31,23 @@ if TYPE_CHECKING:
     from tachyon._bus import Path
     from tachyon._options import ListenOptions
 
-_log = logging.getLogger("tachyon.rpc")
-_arm_space = function("tachyon_bus_arm_space")
-_disarm_space = function("tachyon_bus_disarm_space")
-
 _BATCH = 32
-# Requests that one client may have with the workers; more stay in its ring.
-_IN_WORK = 1024
+# Requests that one client may have with the workers; more stay in its ring. Few, for those of
+# all clients wait in one queue; and enough that no worker waits for the loop.
+_IN_WORK = 64
+# Out of descriptors or memory: those who want to connect wait so long, seconds; the clients do not.
+_PAUSE = 0.05
+_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+
+
+_open_servers: weakref.WeakSet[RpcServer] = weakref.WeakSet()
+
+
+# Registered after _end.py's, so called before it: no bus ends under its server.
+@atexit.register
+def _close_open_servers() -> None:
+    for server in list(_open_servers):
+        server.close()
 
 
 class _Client:
@@ -73,20 +85,27 @@ class RpcServer:
         if workers < 0:
             raise ValueError(f"workers must be 0 or more, and is {workers}")
         self._dispatcher = dispatcher
-        self._listener = RpcListener(path, capacity, **options)
-        self._epoll = select.epoll()
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._clients: dict[int, _Client] = {}  # by each of their descriptors
         self._ready: deque[_Client] = deque()
-        self._stopping = False
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
         self._done: deque[tuple[_Client, Answer]] = deque()
+        self._accept_at = 0.0  # when to look at the listener again; 0: it is watched
+        self._stopping = False
+        self._running: threading.Thread | None = None  # who is in serve_forever()
+        self._thread: threading.Thread | None = None  # of start()
+        self._lock = threading.RLock()  # for those two
+        self._ended = threading.Event()
+        self._inside = threading.local()
         self._pool: Any = None
         if workers:
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(workers, "tachyon-rpc")
+        self._waker = Waker()
+        self._epoll = select.epoll()
+        self._epoll.register(self._waker.fileno(), select.EPOLLIN)
+        self._listener = RpcListener(path, capacity, **options)
+        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+        _open_servers.add(self)
 
     @property
     def clients(self) -> int:
@@ -101,9 +120,17 @@ class RpcServer:
     # ---- running ----
 
     def serve_forever(self) -> None:
-        """Serve until stop() or Ctrl-C; then close all buses, and the listener."""
-        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
-        self._epoll.register(self._wake_read, select.EPOLLIN)
+        """Serve until stop() or Ctrl-C; then close all buses, and the listener.
+
+        Requests that the workers are at are answered first; a second Ctrl-C waits for none.
+        Raises RuntimeError where another thread is in here.
+        """
+        with self._lock:
+            if self._ended.is_set():
+                return
+            if self._running is not None:
+                raise RuntimeError("this server runs already")
+            self._running = threading.current_thread()
         try:
             while not self._stopping:
                 self._turn()
@@ -113,22 +140,36 @@ class RpcServer:
             self._shut_down()
 
     def stop(self) -> None:
-        """End serve_forever(). From any thread, or handler of a signal. May be called again."""
+        """End serve_forever(). From any thread, endpoint or handler of a signal. May be
+        called again."""
         self._stopping = True
-        self._wake_up()
+        self._waker.wake()
 
     def start(self) -> None:
-        """Run serve_forever() in a thread."""
-        self._thread = threading.Thread(target=self.serve_forever, name="tachyon-rpc-server")
-        self._thread.start()
+        """Run serve_forever() in a thread. Raises RuntimeError where it runs already."""
+        with self._lock:
+            if self._thread is not None or self._running is not None:
+                raise RuntimeError("this server runs already")
+            thread = threading.Thread(
+                target=self.serve_forever, name="tachyon-rpc-server", daemon=True
+            )
+            thread.start()
+            self._thread = thread
 
     def close(self) -> None:
-        """stop(), and wait for the end of the thread that start() made."""
+        """stop(), and wait for the end of serve_forever(); but not in an endpoint, which it
+        waits for itself. May be called again, and from any thread."""
         self.stop()
-        if self._thread is not None:
-            self._thread.join()
-        elif not self._ended.is_set():
-            self._shut_down()
+        with self._lock:
+            if self._thread is None and self._running is None:
+                self._running = threading.current_thread()
+                self._shut_down()
+                return
+            is_inside = self._running is threading.current_thread()
+        if not is_inside and not hasattr(self._inside, "works"):
+            self._ended.wait()
+            if self._thread is not None:
+                self._thread.join()
 
     def __enter__(self) -> RpcServer:
         self.start()
@@ -137,55 +178,60 @@ class RpcServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _wake_up(self) -> None:
-        try:
-            os.write(self._wake_write, b"\0")
-        except OSError:  # full: it is awake; closed: it has ended
-            pass
-
     def _turn(self) -> None:
         """Sleep if nobody has anything, then one batch of each client that has."""
-        timeout = 0 if self._ready else -1
-        for fd, _ in self._epoll.poll(timeout):
-            if fd == self._wake_read:
-                self._drain_wakes()
+        for fd, _ in self._epoll.poll(self._patience()):
+            if fd == self._waker.fileno():
+                self._waker.clear()
             elif fd in self._clients:
                 self._rouse(self._clients[fd])
             else:
                 self._accept()
+        self._take_done()
+        for _ in range(len(self._ready)):
+            if self._stopping:
+                break
+            self._serve(self._ready.popleft())
+
+    def _patience(self) -> float:
+        """How long to sleep: -1 for ever."""
+        if self._accept_at:
+            left = self._accept_at - monotonic()
+            if left > 0:
+                return 0 if self._ready else left
+            self._accept_at = 0.0
+            self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+        return 0 if self._ready else -1
+
+    def _take_done(self) -> None:
         while self._done:
             client, answer = self._done.popleft()
             client.in_work -= 1
             if not client.bus.closed:
                 client.answers.append(answer)
                 self._rouse(client)
-        for _ in range(len(self._ready)):
-            self._serve(self._ready.popleft())
-
-    def _drain_wakes(self) -> None:
-        try:
-            while os.read(self._wake_read, 4096):
-                pass
-        except BlockingIOError:
-            pass
 
     # ---- clients ----
 
     def _accept(self) -> None:
+        bus = None
         try:
             bus = self._listener.accept(0)
+            client = _Client(bus)
+            self._watch(client)
         except WaitTimeoutError:
             return
-        except TachyonError as error:
-            _log.warning("no new client: %s", str(error))
-            # Out of descriptors or memory: the others are served meanwhile.
-            threading.Event().wait(0.01)
+        except OSError as error:  # TachyonError, too
+            report(logging.WARNING, "no new client: %s", str(error))
+            if bus is not None:
+                bus.close()
+            if error.errno in _SHORT:
+                self._accept_at = monotonic() + _PAUSE
+                self._epoll.unregister(self._listener.fileno())
             return
-        client = _Client(bus)
         for fd in client.fds:
             if fd >= 0:
                 self._clients[fd] = client
-        self._watch(client, data=False)
         self._ready.append(client)
 
     def _watch(self, client: _Client, *, data: bool = False, room: bool = False) -> None:
@@ -196,6 +242,11 @@ class RpcServer:
         if death_fd >= 0:
             self._set(death_fd, select.EPOLLIN | select.EPOLLONESHOT)
 
+    def _unwatch(self, client: _Client) -> None:
+        for fd in client.fds:
+            if fd >= 0:
+                self._set(fd, 0)
+
     def _set(self, fd: int, events: int) -> None:
         if events:
             try:
@@ -205,7 +256,7 @@ class RpcServer:
         else:
             try:
                 self._epoll.unregister(fd)
-            except FileNotFoundError:
+            except OSError:  # it is not there, or closed
                 pass
 
     def _rouse(self, client: _Client) -> None:
@@ -222,21 +273,24 @@ class RpcServer:
                 client.ready = False
         except ClosedError:
             self._drop(client)
-        except TachyonError as error:
+        except OSError as error:
             # Its text only: whoever keeps the record would keep the bus with the traceback.
-            _log.warning("a client is gone: %s", str(error))
+            report(logging.WARNING, "a client is gone: %s", str(error))
+            self._drop(client)
+        except Exception as error:
+            report(logging.ERROR, "a client is given up", error=error)
             self._drop(client)
 
     def _serve_batch(self, client: _Client) -> bool:
         """Whether to come again without sleeping."""
         if client.wants_room:
             client.wants_room = False
-            _disarm_space(client.bus._handle)
+            client.bus._disarm_room()
         for _ in range(_BATCH):
             if client.answers and not self._send_answers(client):
                 return self._sleep_for_room(client)
             if client.in_work >= _IN_WORK:
-                self._watch(client)
+                self._unwatch(client)  # until a worker is done
                 return False
             request = client.bus.try_request()
             if request is None:
@@ -245,6 +299,8 @@ class RpcServer:
                 self._watch(client, data=True)
                 return False
             self._take(client, request)
+            if self._stopping:
+                return True
         if client.answers and not self._send_answers(client):
             return self._sleep_for_room(client)
         return True
@@ -252,68 +308,79 @@ class RpcServer:
     def _take(self, client: _Client, request: Request) -> None:
         with request:
             if self._pool is None:
-                client.answers.append(self._dispatcher.answer(request))
+                client.answers.append(self._dispatcher.answer_or_end(client.bus, request))
                 self._send_answers(client)
-                return
-            # The place in the ring goes back at once, however long the workers take.
-            data = request.data if isinstance(request.data, bytes) else bytes(request.data)
-        client.in_work += 1
-        copy = Request(client.bus, data, request.msg_type, request.id)
-        self._pool.submit(self._work, client, copy)
+            else:
+                # The place in the ring goes back at once, however long the workers take.
+                data = request.data if isinstance(request.data, bytes) else bytes(request.data)
+        if self._pool is None:
+            self._dispatcher.warn_of_views(client.bus, request)
+            return
+        try:
+            copy = Request(client.bus, data, request.msg_type, request.id)
+            self._pool.submit(self._work, client, copy)
+            client.in_work += 1
+        except RuntimeError:  # the interpreter is about to end, and has ended the workers
+            self._stopping = True
 
     def _work(self, client: _Client, request: Request) -> None:
         """In a worker thread."""
-        answer = self._dispatcher.answer(request)
-        if isinstance(answer.data, memoryview):
-            answer = answer._replace(data=bytes(answer.data))
+        self._inside.works = True
+        try:
+            answer = self._dispatcher.answer(request)
+            answer.keep()
+        except BaseException as error:  # sys.exit() ends no server from here; memory ran out
+            answer = self._dispatcher.explain(request, error)
         self._done.append((client, answer))
-        self._wake_up()
+        self._waker.wake()
 
     def _send_answers(self, client: _Client) -> bool:
         while client.answers:
             try:
-                self._dispatcher.send(client.bus, client.answers[0], 0)
+                client.answers[0].send(client.bus, 0)
             except WaitTimeoutError:
-                answer = client.answers[0]
-                if isinstance(answer.data, memoryview):  # of a request that is about to go
-                    client.answers[0] = answer._replace(data=bytes(answer.data))
+                client.answers[0].keep()
                 return False
             client.answers.popleft()
         return True
 
     def _sleep_for_room(self, client: _Client) -> bool:
-        data = client.answers[0].data
-        size = len(data) if not isinstance(data, memoryview) else data.nbytes
-        size = min(size if not isinstance(data, str) else 4 * size, client.bus.max_message_size)
-        status = _arm_space(client.bus._handle, room_of(size))
-        if status < 0:
-            raise client.bus._failure(status, "reply on")
         client.wants_room = True
-        if status:
+        if not client.bus._arm_room(client.answers[0].size):
             return True
         self._watch(client, room=True)
         return False
 
     def _drop(self, client: _Client) -> None:
+        self._unwatch(client)
         for fd in client.fds:
-            if fd >= 0:
-                self._set(fd, 0)
-                self._clients.pop(fd, None)
+            self._clients.pop(fd, None)
         client.answers.clear()
         client.bus.close()
 
+    # ---- the end ----
+
     def _shut_down(self) -> None:
-        if self._ended.is_set():
-            return
-        self._ended.set()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        for client in {id(client): client for client in self._clients.values()}.values():
-            self._drop(client)
-        self._ready.clear()
-        self._done.clear()
-        self._listener.close()
-        self._epoll.close()
-        os.close(self._wake_read)
-        fd, self._wake_write = self._wake_write, -1
-        os.close(fd)
+        """In the thread of serve_forever(); the second Ctrl-C may strike in here."""
+        try:
+            self._listener.close()
+            if self._pool is not None:
+                self._pool.shutdown(wait=True, cancel_futures=True)
+            self._take_done()
+            for client in {id(client): client for client in self._clients.values()}.values():
+                self._send_last_answers(client)
+        finally:
+            for client in {id(client): client for client in self._clients.values()}.values():
+                self._drop(client)
+            self._ready.clear()
+            self._done.clear()
+            self._epoll.close()
+            self._waker.close()
+            self._ended.set()
+
+    def _send_last_answers(self, client: _Client) -> None:
+        """As many as there is room for."""
+        try:
+            self._send_answers(client)
+        except OSError:  # it is gone
+            pass

@@ -136,6 +136,12 @@ class Sleeps:
             if sleep.watches(loop, fd):
                 sleep.wake()
 
+    def wake_purpose(self, purpose: str) -> None:
+        """Wake who sleeps for this purpose, if somebody does; in its own loop's thread."""
+        sleep = self._sleeping.get(purpose)
+        if sleep is not None:
+            sleep.wake()
+
     def end(self, close: Callable[[], None]) -> None:
         """Take all descriptors out of their loops, wake the sleepers, and close.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import select
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from rpc_support import Ends, MakeEnds, connect_ends
 
 import tachyon
 
@@ -89,6 +91,21 @@ def make_pair(folder: Path) -> Iterator[MakePair]:
     yield make
     for end in ends:
         end.close()
+
+
+@pytest.fixture
+def make_ends(folder: Path) -> Iterator[MakeEnds]:
+    """make_ends(capacity, **options of connect) -> (caller, server), of an RpcBus."""
+    made: list[tachyon.RpcBus] = []
+
+    def make(*arguments: Any, **options: Any) -> Ends:
+        ends = connect_ends(folder / f"rpc{len(made)}", *arguments, **options)
+        made.extend(ends)
+        return ends
+
+    yield make
+    for bus in made:
+        bus.close()
 
 
 @pytest.fixture
@@ -165,6 +182,33 @@ def count_mappings() -> int:
     """How often rings are mapped in this process."""
     name = "/dev/shm/tachyon-" if is_portable() else "memfd:tachyon"
     return Path("/proc/self/maps").read_text().count(name)
+
+
+def assert_within_20_ms(lateness: Callable[[], float]) -> None:
+    """Of something that should be over at a certain moment: how late it was, in seconds.
+
+    On a busy machine whatever sleeps is late. So a sleep of select.select() before and one
+    after it show how late that is now, and only what is beyond is counted. Of nine
+    times, seven must be in time, in one of five rounds: what only looks every 50 ms is not.
+    """
+    rounds = []
+    for _ in range(5):
+        beyond = []
+        for _ in range(9):
+            before = _how_late_a_sleep_is()
+            late = lateness()
+            assert late >= 0, f"{-late} s too early"
+            beyond.append(late - max(before, _how_late_a_sleep_is()))
+        if sorted(beyond)[6] < 0.02:
+            return
+        rounds.append(beyond)
+    raise AssertionError(rounds)
+
+
+def _how_late_a_sleep_is() -> float:
+    end = time.monotonic() + 0.005
+    select.select([], [], [], 0.005)
+    return time.monotonic() - end
 
 
 def is_asleep(process_id: int, thread_id: int | None = None) -> bool:

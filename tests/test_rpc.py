@@ -6,64 +6,23 @@ import logging
 import os
 import platform
 import signal
-import statistics
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Peer, until
+from rpc_support import MakeEnds, Running
 
 import tachyon
-
-MakeEnds = Callable[..., tuple[tachyon.RpcBus, tachyon.RpcBus]]
-
-
-@pytest.fixture
-def make_ends(folder: Path) -> Iterator[MakeEnds]:
-    """make_ends(capacity, **options of connect) -> (caller, server)."""
-    made: list[tachyon.RpcBus] = []
-
-    def make(capacity: int = 1 << 16, **options: Any) -> tuple[tachyon.RpcBus, tachyon.RpcBus]:
-        path = folder / f"rpc{len(made)}"
-        servers: list[tachyon.RpcBus] = []
-        thread = threading.Thread(
-            target=lambda: servers.append(tachyon.RpcBus.listen(path, capacity, timeout=30))
-        )
-        thread.start()
-        caller = tachyon.RpcBus.connect(path, **options)
-        thread.join()
-        made.extend([caller, servers[0]])
-        return caller, servers[0]
-
-    yield make
-    for bus in made:
-        bus.close()
 
 
 def sleeps_in_poll(process_id: int) -> bool:
     """Whether its main thread sleeps in poll(2) without a time limit."""
     numbers = {"x86_64": {"7"}, "aarch64": {"73"}}[platform.machine()]
     return Path(f"/proc/{process_id}/syscall").read_text().split()[0] in numbers
-
-
-class Running:
-    """A dispatcher that serves a bus in a thread until the block ends."""
-
-    def __init__(self, server: tachyon.RpcBus, dispatcher: tachyon.Dispatcher) -> None:
-        self._dispatcher = dispatcher
-        self._thread = threading.Thread(target=dispatcher.serve_forever, args=(server,))
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._dispatcher.stop()
-        self._thread.join(30)
-        assert not self._thread.is_alive()
 
 
 @tachyon.rpc(msg_type=1)
@@ -219,21 +178,6 @@ def test_program_s_own_codes_and_text_that_is_no_utf8(make_ends: MakeEnds) -> No
     assert caught.value.message.endswith("!")
 
 
-def test_deadlines_are_kept_and_the_slot_is_free(make_ends: MakeEnds) -> None:
-    caller, server = make_ends()
-    late = []
-    for _ in range(9):
-        start = time.monotonic()
-        with pytest.raises(tachyon.WaitTimeoutError):
-            caller.call(b"x", 1, timeout=0.03)
-        late.append(time.monotonic() - start - 0.03)
-    assert min(late) >= 0 and statistics.median(late) < 0.02
-    assert caller.rpc_stats()["outstanding"] == 0
-    with Running(server, dispatcher()):
-        assert caller.call(b"ab", 1) == b"ba"
-    assert caller.rpc_stats()["dropped"] == 9
-
-
 def test_given_up_calls_are_forgotten(make_ends: MakeEnds) -> None:
     caller, _ = make_ends()
     call = caller.submit(b"x")
@@ -283,37 +227,6 @@ def test_ends_of_the_server_fail_calls_at_once(make_ends: MakeEnds) -> None:
     caller.close()
     with pytest.raises(tachyon.ClosedError):
         caller.call(b"x")
-
-
-def test_killed_server_fails_calls_within_20_ms(
-    path: Path, start_peer: Callable[[str], Peer]
-) -> None:
-    late = []
-    for _ in range(5):
-        peer = start_peer(
-            "bus = RpcBus.listen(path)\nprint('up')\n[bus.serve() for _ in range(2)]\n"
-            "print('served')\nsys.stdin.readline()"
-        )
-        with tachyon.RpcBus.connect(path, timeout=30) as caller:
-            peer.line()
-            other = caller.submit(b"x")
-            died = []
-
-            def kill(peer: Peer = peer, died: list[float] = died) -> None:
-                peer.line()
-                died.append(time.monotonic())
-                peer.kill()
-
-            thread = threading.Thread(target=kill)
-            thread.start()
-            with pytest.raises(tachyon.PeerDeadError):
-                caller.call(b"x", timeout=30)
-            with pytest.raises(tachyon.PeerDeadError):
-                other.wait(30)
-            late.append(time.monotonic() - died[0])
-            thread.join()
-        peer.finish()
-    assert statistics.median(late) < 0.02
 
 
 def test_wrong_kind_and_wrong_end(path: Path, make_ends: MakeEnds) -> None:
