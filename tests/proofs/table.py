@@ -56,4 +56,9 @@ PROOFS = [
         ["tests/aarch64/run"],
         ["tests/aarch64/run"],
     ),
+    Proof(
+        "tsan",
+        ["tests/tsan/run", "1000000"],
+        ["tests/tsan/run", "10000000"],
+    ),
 ]
