@@ -173,7 +173,7 @@ def test_a_child_that_exits_with_views_of_the_parent_does_not_crash(path: Path, 
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), str(path)]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_FOLDER)}
     done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=PATIENCE
+        command, capture_output=True, text=True, env=environment, timeout=9 * PATIENCE
     )
     assert (done.returncode, done.stdout) == (0, "0 4950\n"), done.stderr
 

@@ -63,7 +63,7 @@ def test_a_subinterpreter_sends_waits_and_leases(path: Path) -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(PACKAGE_FOLDER)},
-        timeout=2 * PATIENCE,
+        timeout=9 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "b'there and back'\nnothing\nb'leased'\n"

@@ -74,7 +74,7 @@ def run(folder: Path, code: str) -> str:
     command = [sys.executable, "-c", textwrap.dedent(PRELUDE) + textwrap.dedent(code), str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_FOLDER)}
     done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=2 * PATIENCE
+        command, capture_output=True, text=True, env=environment, timeout=9 * PATIENCE
     )
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
     assert not done.stderr
