@@ -62,22 +62,33 @@ static void receive_messages(tachyon_bus *bus, long count) {
         }
 }
 
+static void copy_messages(tachyon_bus *bus, long count) {
+        unsigned char buffer[MESSAGE_SIZE];
+        uint32_t type_id;
+
+        for (long i = 0; i < count; i++)
+                must((int)tachyon_bus_recv_copy(bus, buffer, sizeof(buffer), &type_id, 0), "receive");
+}
+
 int main(int argc, char **argv) {
         tachyon_properties properties = { .struct_size = sizeof(properties) };
         struct ends ends = { .path = NULL };
         long batch, count;
 
         if (argc != 4) {
-                fprintf(stderr, "usage: count PATH stream|single N\n");
+                fprintf(stderr, "usage: count PATH stream|single|copy N\n");
                 return 2;
         }
         ends.path = argv[1];
-        batch = strcmp(argv[2], "stream") == 0 ? STREAM_BATCH : 1;
+        batch = strcmp(argv[2], "single") == 0 ? 1 : STREAM_BATCH;
         count = strtol(argv[3], NULL, 10);
         open_ends(&ends);
         for (long sent = 0; sent < count; sent += batch) {
                 send_messages(ends.listener, batch);
-                receive_messages(ends.connector, batch);
+                if (strcmp(argv[2], "copy") == 0)
+                        copy_messages(ends.connector, batch);
+                else
+                        receive_messages(ends.connector, batch);
         }
         must(tachyon_bus_properties(ends.listener, &properties), "properties");
         printf("%u\n", properties.barrier);

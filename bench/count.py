@@ -1,14 +1,14 @@
 """Sends, or sends and receives, 32-byte messages within one process: bench/count counts it.
 
 count.py PATH send N: N messages are sent, into a ring with room for all.
-count.py PATH recv N: MOST messages are sent, then N of them received.
+count.py PATH recv N, or next N: MOST messages are sent, then N of them received.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from itertools import repeat
+from itertools import islice, repeat
 
 import tachyon
 
@@ -36,6 +36,9 @@ def main() -> None:
     if what == "recv":
         for _ in repeat(None, count):
             recv()
+    if what == "next":
+        for _ in islice(other, count):
+            pass
 
 
 if __name__ == "__main__":
