@@ -169,7 +169,10 @@ def test_small_storm() -> None:
     """tests/stress/rpc_storm.py, which is meant for 10 million calls."""
     storm = Path(__file__).parent / "stress" / "rpc_storm.py"
     run = subprocess.run(
-        [sys.executable, storm, "10000", "2"], capture_output=True, text=True, check=False
+        [sys.executable, storm, "--calls", "10000", "--rounds", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["calls"] == 10_000

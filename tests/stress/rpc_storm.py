@@ -1,15 +1,19 @@
 """Many calls outstanding, answered in random order by workers, with clients killed meanwhile.
 
-    python tests/stress/rpc_storm.py [CALLS] [CLIENTS]
+    python tests/stress/rpc_storm.py --calls 10000000
 
-Each client process keeps 1,000 calls outstanding and checks every reply; victims beside them
-are killed and started again all the while. At the end the server's descriptors and mappings
-must be back to what they were. Prints one line of JSON; exit code 0 only where all held.
+In each of the rounds some client processes keep 1,000 calls outstanding and check every
+reply; victims beside them are killed and started again all the while. After each round the
+server's descriptors and mappings must be what they were before the first, and its memory must
+not go on growing. Prints one line of JSON; exit code 0 only where all held.
 """
 
 from __future__ import annotations
 
+import argparse
 import collections
+import ctypes
+import gc
 import json
 import os
 import random
@@ -20,10 +24,12 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import tachyon
 
 AT_ONCE = 1000
+SLACK = 2 << 20
 
 
 @tachyon.rpc(msg_type=1)
@@ -32,11 +38,11 @@ def echo(request: memoryview) -> bytes:
 
 
 class RandomOrder(tachyon.Dispatcher):
-    """Holds some answers of each worker back, so that they leave in random order."""
+    """Some answers of each worker take longer, so that many others overtake them."""
 
     def answer(self, request: tachyon.Request):  # type: ignore[no-untyped-def]
-        if not random.getrandbits(6):
-            time.sleep(0)
+        if not random.getrandbits(8):
+            time.sleep(random.random() * 1e-3)
         return super().answer(request)
 
 
@@ -74,11 +80,15 @@ def facts() -> tuple[int, int]:
 
 
 def resident_bytes() -> int:
+    """What is in use, and not what malloc() keeps for later."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-def run(calls: int, clients: int) -> dict[str, float]:
+def run(calls: int, clients: int, rounds: int) -> dict[str, Any]:
     """Serve it all from this process, and return the figures."""
+    each = -(-calls // (clients * rounds))
     with tempfile.TemporaryDirectory(prefix="storm-") as folder:
         path = f"{folder}/bus"
         with tachyon.RpcServer(path, RandomOrder().register(echo), workers=3) as server:
@@ -86,19 +96,24 @@ def run(calls: int, clients: int) -> dict[str, float]:
                 [call.wait() for call in [bus.submit(b"x", 1) for _ in range(AT_ONCE)]]
             del bus
             wait_until(lambda: server.clients == 0)
-            base, resident = facts(), resident_bytes()
+            base = facts()
+            killed, resident = 0, []
             begin = time.monotonic()
-            workers = [start(path, calls // clients) for _ in range(clients)]
-            killed = kill_all_the_while(path, workers)
-            assert all(worker.wait() == 0 for worker in workers), "a client failed"
-            seconds = time.monotonic() - begin
-            wait_until(lambda: server.clients == 0 and facts() == base)
+            for _ in range(rounds):
+                workers = [start(path, each) for _ in range(clients)]
+                killed += kill_all_the_while(path, workers)
+                assert all(worker.wait() == 0 for worker in workers), "a client failed"
+                wait_until(lambda: server.clients == 0 and facts() == base)
+                resident.append(resident_bytes())
+            # The first round brings in what the program needs; a leak would go on.
+            half = resident[: rounds // 2 + 1]
+            assert resident[-1] <= max(half) + SLACK, resident
             return {
-                "calls": calls // clients * clients,
-                "seconds": seconds,
+                "calls": each * clients * rounds,
+                "seconds": round(time.monotonic() - begin, 1),
                 "killed": killed,
                 "descriptors": base[0],
-                "resident_growth_bytes": resident_bytes() - resident,
+                "resident_bytes": resident,
             }
 
 
@@ -120,9 +135,18 @@ def wait_until(fact) -> None:  # type: ignore[no-untyped-def]
         time.sleep(0.01)
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--client"]:
-        client(sys.argv[2], int(sys.argv[3]))
+def main() -> None:
+    parser = argparse.ArgumentParser(description="many calls, and clients that are killed")
+    parser.add_argument("--calls", type=int, default=10_000_000)
+    parser.add_argument("--clients", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--client", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.client:
+        client(options.client[0], int(options.client[1]))
     else:
-        numbers = [int(word) for word in sys.argv[1:]] + [10_000_000, 4][len(sys.argv) - 1 :]
-        print(json.dumps(run(*numbers)))
+        print(json.dumps(run(options.calls, options.clients, options.rounds)))
+
+
+if __name__ == "__main__":
+    main()
