@@ -42,6 +42,17 @@ def _worst_bandwidth(label: str) -> Callable[[dict[str, Any]], float | None]:
     return measured
 
 
+def _worst_python_call(other: str) -> Callable[[dict[str, Any]], float | None]:
+    """The slower way to serve."""
+    ratios = [_ratio(f"rpc/python/{way}:{other}") for way in ("reply", "dispatcher")]
+
+    def measured(result: dict[str, Any]) -> float | None:
+        found = [value for ratio in ratios if (value := ratio(result)) is not None]
+        return max(found, default=None)
+
+    return measured
+
+
 def _idle_overhead(result: dict[str, Any]) -> float | None:
     """Bytes of an idle bus beyond its two rings, among several, where single pages are no noise."""
     found = [
@@ -75,6 +86,11 @@ BOUNDS = (
         _worst_bandwidth("reserve"),
     ),
     Bound("C call / the same round trip over a stream", "<=", 1.35, _ratio("rpc/call:stream")),
+    Bound(
+        "Python call / the same round trip over a stream", "<=", 2.5, _worst_python_call("stream")
+    ),
+    Bound("Python call / pyzmq, REQ and REP", "<=", 0.1, _worst_python_call("pyzmq")),
+    Bound("Python call / multiprocessing.managers", "<=", 0.1, _worst_python_call("managers")),
     Bound("C wake of a sleeper / socket byte + ppoll", "<=", 1.15, _ratio("wake/tachyon:socket")),
     Bound("Python round trip / iceoryx2", "<=", 0.25, _ratio("python/rtt/tachyon:iceoryx2")),
     Bound(

@@ -30,6 +30,11 @@ MESSAGES = "messages_per_second"
 BYTES = "bytes_per_second"
 
 C_PEERS = {"seqpacket": "socket", "pipe": "pipe"}
+# How to call with them: the peer that has it, and what it is.
+PYTHON_CALL_PEERS = {
+    "pyzmq": ("pyzmq", "pyzmq, REQ and REP"),
+    "managers": ("multiprocessing", "multiprocessing.managers"),
+}
 PYTHON_PEERS = ("multiprocessing", "pyzmq", "pynng", "iceoryx2")
 # Idle buses and those of `many`: rings as small as a server with many of them would have.
 MANY_CAPACITY = 64 * KIB
@@ -111,6 +116,7 @@ def all_cases(
     _add_bandwidth(cases, amounts, c_peers, last_cache_bytes)
     _add_wakes(cases, amounts)
     _add_calls(cases, amounts)
+    _add_python_calls(cases, amounts, peers)
     _add_many(cases, amounts)
     _add_capacities(cases, amounts)
     _add_python(cases, amounts, [name for name in PYTHON_PEERS if name in peers])
@@ -281,6 +287,27 @@ def _add_calls(cases: Cases, amounts: Amounts) -> None:
     cases.add(
         row("stream", "the same over a stream", "peer", "stream"),
         row("call", "tachyon, rpc", "tachyon", "call"),
+    )
+
+
+def _add_python_calls(cases: Cases, amounts: Amounts, peers: list[str]) -> None:
+    case = "Python call, 32 B request and 176 B reply"
+
+    def row(name: str, label: str, role: str) -> Measurement:
+        slow = name in PYTHON_CALL_PEERS
+        count = amounts.slow_trips if slow else amounts.python_trips
+        job = {"transport": name, "work": "call", "count": count, "warmup": count // 10}
+        return Measurement(f"rpc/python/{name}", "rpc", case, label, role, NS, python=job)
+
+    cases.add(
+        row("stream", "the same over a stream", "peer"),
+        row("reply", "tachyon, serve and reply", "tachyon"),
+        row("dispatcher", "tachyon, Dispatcher", "tachyon"),
+        *(
+            row(name, label, "peer")
+            for name, (peer, label) in PYTHON_CALL_PEERS.items()
+            if peer in peers
+        ),
     )
 
 

@@ -190,6 +190,10 @@ def _meet(link: _links.Link, side: int) -> None:
 
 def run(job: dict[str, Any], side: int) -> dict[str, Any]:
     """Open the link, do the work, close the link."""
+    if job["work"] == "call":
+        from tachyon.cli._bench import _call_loops
+
+        return _call_loops.run(job, side)
     options = {"capacity": job["capacity"]} if "capacity" in job else {}
     link = _links.LINKS[job["transport"]](job["path"], side, **options)
     try:
