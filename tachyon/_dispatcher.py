@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tachyon._abi import RPC_EXCEPTION, RPC_TOO_LARGE, RPC_UNKNOWN_TYPE
-from tachyon._errors import ClosedError, TachyonError, WaitTimeoutError
+from tachyon._errors import ClosedError, MessageTooLargeError, TachyonError, WaitTimeoutError
 from tachyon._message import checked_type_id
 from tachyon._wait import Countdown
 from tachyon._waker import Waker
@@ -44,8 +44,14 @@ def rpc(msg_type: int) -> Callable[[Handler], Handler]:
     return mark
 
 
-def _wants(handler: Callable[..., Any]) -> str:
-    """What the first parameter is annotated as: "array", "bytes" or "memoryview"."""
+def _array_argument(data: Any) -> Any:
+    from tachyon._array import array_in
+
+    return array_in(data)
+
+
+def _argument_of(handler: Callable[..., Any]) -> Callable[[Any], Any]:
+    """What makes the argument of a request's data, by the first parameter's annotation."""
     import inspect
 
     parameters = list(inspect.signature(handler).parameters.values())
@@ -53,16 +59,8 @@ def _wants(handler: Callable[..., Any]) -> str:
         raise TypeError(f"{handler!r} takes no request")
     text = str(parameters[0].annotation)
     if "NDArray" in text or "ndarray" in text:
-        return "array"
-    return "bytes" if text in ("bytes", "<class 'bytes'>") else "memoryview"
-
-
-def _argument(kind: str, data: Any) -> Any:
-    if kind == "array":
-        from tachyon._array import array_in
-
-        return array_in(data)
-    return bytes(data) if kind == "bytes" else memoryview(data)
+        return _array_argument
+    return bytes if text in ("bytes", "<class 'bytes'>") else memoryview
 
 
 def _in_words(error: BaseException) -> str:
@@ -153,7 +151,7 @@ class Dispatcher:
     """
 
     def __init__(self, *, tracebacks: bool = False) -> None:
-        self._endpoints: dict[int, tuple[Callable[..., Any], str]] = {}
+        self._endpoints: dict[int, tuple[Callable[..., Any], Callable[[Any], Any]]] = {}
         self._tracebacks = tracebacks
         self._warned: set[int] = set()
         self._stopped = False
@@ -177,7 +175,7 @@ class Dispatcher:
     def _add(self, msg_type: int, handler: Callable[..., Any]) -> None:
         if msg_type in self._endpoints:
             raise ValueError(f"msg_type {msg_type} has an endpoint: {self._endpoints[msg_type][0]}")
-        self._endpoints[msg_type] = (handler, _wants(handler))
+        self._endpoints[msg_type] = (handler, _argument_of(handler))
 
     # ---- one request ----
 
@@ -189,8 +187,8 @@ class Dispatcher:
         endpoint = self._endpoints.get(request.msg_type)
         if endpoint is None:
             raise LookupError(request.msg_type)
-        handler, kind = endpoint
-        return handler(_argument(kind, request.data))
+        handler, argument_of = endpoint
+        return handler(argument_of(request.data))
 
     def answer(self, request: Request) -> Answer:
         """Run the endpoint; whatever Exception it raises, there is an answer."""
@@ -211,16 +209,28 @@ class Dispatcher:
             text += "\0" + _traceback_of(error)
         return Answer(request.id, text.encode("utf-8", "replace"), RPC_EXCEPTION)
 
-    def answer_or_end(self, bus: RpcBus, request: Request) -> Answer:
-        """answer(); where the endpoint ends the program instead, its caller still hears of it."""
+    def serve(self, bus: RpcBus, request: Request) -> Answer | None:
+        """Run the endpoint; return what is to be sent, None where that is done already.
+
+        Where the endpoint ends the program instead, its caller still hears of it.
+        """
         try:
-            return self.answer(request)
+            result = self.handle(request)
+            if type(result) is not bytes:
+                return Answer.of(request.id, result)
+        except Exception as error:
+            return self.explain(request, error)
         except BaseException as error:
             try:
                 self.explain(request, error).send(bus, 0)
             except TachyonError:
                 pass
             raise
+        try:
+            bus.reply(request.id, result, 0, 0)
+        except (WaitTimeoutError, MessageTooLargeError):
+            return Answer(request.id, result)
+        return None
 
     def warn_of_views(self, bus: RpcBus, request: Request) -> None:
         """After a request in the ring was released: whether somebody keeps it there."""
@@ -238,7 +248,9 @@ class Dispatcher:
     def serve_once(self, bus: RpcBus, timeout: float | None = None) -> None:
         """Wait for one request, and answer it. Raises what RpcBus.serve() and reply() do."""
         with bus.serve_zero_copy(timeout) as request:
-            self.answer_or_end(bus, request).send(bus, timeout)
+            answer = self.serve(bus, request)
+            if answer is not None:
+                answer.send(bus, timeout)
         self.warn_of_views(bus, request)
 
     def serve_forever(self, bus: RpcBus) -> None:
@@ -255,8 +267,15 @@ class Dispatcher:
                 if request is None:
                     _sleep_for_data(bus, self._waker)
                     continue
+                if request._lease is None:
+                    answer = self.serve(bus, request)
+                    if answer is not None:
+                        self._send(bus, answer, self._waker)
+                    continue
                 with request:
-                    self._send(bus, self.answer_or_end(bus, request), self._waker)
+                    answer = self.serve(bus, request)
+                    if answer is not None:
+                        self._send(bus, answer, self._waker)
                 self.warn_of_views(bus, request)
         except (ClosedError, KeyboardInterrupt):
             pass

@@ -308,8 +308,10 @@ class RpcServer:
     def _take(self, client: _Client, request: Request) -> None:
         with request:
             if self._pool is None:
-                client.answers.append(self._dispatcher.answer_or_end(client.bus, request))
-                self._send_answers(client)
+                answer = self._dispatcher.serve(client.bus, request)
+                if answer is not None:
+                    client.answers.append(answer)
+                    self._send_answers(client)
             else:
                 # The place in the ring goes back at once, however long the workers take.
                 data = request.data if isinstance(request.data, bytes) else bytes(request.data)
