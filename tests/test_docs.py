@@ -36,6 +36,7 @@ from tachyon._errors import error_from_errno
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     ROOT / "README.md",
+    *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md")),
     *sorted(ROOT.glob("docs/*.md")),
     *ROOT.glob("bindings/*/README.md"),
 ]
@@ -440,6 +441,20 @@ def test_internal_links_lead_somewhere(document: Path) -> None:
         there = (document.parent / name).resolve() if name else document
         assert there.exists(), target
         assert not anchor or anchor in anchors(there), target
+
+
+def test_index_names_every_document() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    names = {path.name for path in ROOT.glob("docs/*.md")} - {"README.md"}
+    assert names <= set(re.findall(r"\]\((\w[\w-]*\.md)\)", index))
+
+
+def test_every_claim_about_deployment_is_one_that_is_tried_and_the_reverse() -> None:
+    script = (ROOT / "tests/run-deployment").read_text()
+    tried = re.search(r"^CLAIMS.*?\[\n(.*?)^\]", script, re.MULTILINE | re.DOTALL)
+    assert tried
+    said = re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`", (ROOT / "docs/deployment.md").read_text())
+    assert sorted(said) == sorted(re.findall(r"\w+", tried[1]))
 
 
 def test_pictures_are_well_formed() -> None:
