@@ -68,7 +68,8 @@ static void view_free(PyObject *self) {
 static int view_get_buffer(PyObject *self, Py_buffer *buffer, int flags) {
         struct python_view *view = (void *)self;
 
-        return python.PyBuffer_FillInfo(buffer, self, view->data, (Py_ssize_t)view->size, !view->writable, flags);
+        return python.PyBuffer_FillInfo(buffer, self, view->data, (Py_ssize_t)view->size, !view->writable,
+                                        flags);
 }
 
 const PyType_Slot python_view_slots[] = {
@@ -79,7 +80,8 @@ const PyType_Slot python_view_slots[] = {
 const int python_view_size = sizeof(struct python_view);
 
 /* A memoryview; NULL where there is no memory for it, and then the lease is given back. */
-static PyObject *make_view(struct tachyon_bus *bus, const void *data, uint64_t size, uint64_t lease, PyObject *where) {
+static PyObject *make_view(struct tachyon_bus *bus, const void *data, uint64_t size, uint64_t lease,
+                           PyObject *where) {
         struct python_view *view = (void *)python.PyType_GenericAlloc(python.the_View, 0);
         PyObject *memory;
 
@@ -114,7 +116,11 @@ static PyObject *end_view(PyObject *self, PyObject *const args[], Py_ssize_t cou
                          args[3] == python.the_None_ ? NULL : args[3]);
 }
 
-/* (self): a list of when each lease was taken, on now_ns()'s clock, and where or None; the newest first. */
+/*
+ * (self): a list of when each lease was taken, on now_ns()'s clock, and where or
+ * None; the newest first. Nothing in the loop lets the collector run, which could
+ * end a view.
+ */
 static PyObject *end_leases(PyObject *self, PyObject *const args[], Py_ssize_t count, PyObject *names) {
         struct tachyon_bus *bus = ((struct python_end *)(void *)self)->bus;
         PyObject *list = python.PyList_New(0);

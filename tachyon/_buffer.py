@@ -82,4 +82,9 @@ def _has_references(form: bytes) -> bool:
 def _not_bytes_like(data: object) -> TypeError:
     if isinstance(data, str):
         return TypeError("cannot send a str: send text.encode()")
+    if hasattr(data, "__dlpack__"):
+        return TypeError(
+            f"cannot send {type(data).__name__}: a bytes-like object is needed; send_array() takes "
+            "tensors"
+        )
     return TypeError(f"cannot send {type(data).__name__}: a bytes-like object is needed")

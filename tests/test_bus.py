@@ -148,6 +148,14 @@ def test_what_only_looks_like_references_is_sent(pair: Pair, dtype: Any) -> None
     assert b.recv().data == b"\1" * 48
 
 
+def test_a_tensor_says_what_to_do(pair: Pair) -> None:
+    class Tensor:
+        def __dlpack__(self) -> None: ...
+
+    with pytest.raises(TypeError, match=r"bytes-like.*send_array\(\)"):
+        pair[0].send(Tensor())  # type: ignore[arg-type]
+
+
 def test_a_str_says_what_to_do(pair: Pair) -> None:
     with pytest.raises(TypeError, match=r"\.encode\(\)"):
         pair[0].send("text")  # type: ignore[arg-type]
