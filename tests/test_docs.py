@@ -264,7 +264,14 @@ def run_section(section: str, clone: Path) -> dict[int, str]:
                 process.wait()
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+def needs_torch(section: str) -> bool:
+    return any("import torch" in b.text for b in PROGRAMS if b.section == section)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [pytest.param(s, marks=pytest.mark.ml) if needs_torch(s) else s for s in SECTIONS],
+)
 def test_section_runs_and_prints_what_it_says(section: str, clone: Path) -> None:
     printed = run_section(section, clone)
     assert printed, "a section that runs something has terminals"
