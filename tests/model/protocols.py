@@ -425,6 +425,41 @@ def releases() -> Model:
     return Model("releases by two threads", words, [], RELEASES, final=("read_position", 2))
 
 
+# ring_look() and ring_pass() in place of the second lease, where nothing is out. Its lease word is
+# left from another lap, and says two lines.
+COPIES = {
+    "receiver": """
+            lease[0] <- 3 relaxed
+            cursor <- 1 release                                     # R2
+            handed <- 1 release
+            x <- read_position acquire                              # A5
+            goto lease if x != 1
+            value <- body[1] plain
+            check value == 1
+            read_position <- 2 release                              # R5
+            cursor <- 2 release                                     # R6
+            goto out
+        lease:
+            lease[1] <- 3 relaxed
+            cursor <- 2 release                                     # R2
+            value <- body[1] plain
+            check value == 1
+        """
+    + RELEASE.replace("{p}", "1"),
+    "releaser": RELEASES["releaser"],
+    "producer": RELEASES["producer"],
+}
+
+
+def copies() -> Model:
+    words = {"read_position": [0], "cursor": [0], "handed": [0], "lease": [1, 2], "body": [0, 1]}
+    threads = {
+        name: text.replace("if w != 1", "if w == 3").replace("free = free + 1", "free = free + w")
+        for name, text in COPIES.items()
+    }
+    return Model("a copy beside a release", words, [], threads, final=("read_position", 2))
+
+
 # bus_tell_end(), bus_note_gone(), bus_peer_end(), bus_look_for_data(). hangup is the
 # socket's end, which the receiver remembers.
 CLOSE = {
@@ -522,6 +557,7 @@ MODELS = {
     "room": lambda: room(2, (1, 1, 1)),
     "room, lengths": lambda: room(2, (1, 2)),
     "releases": releases,
+    "copies": copies,
     "close": lambda: close(1),
     "users": users,
 }

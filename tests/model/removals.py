@@ -75,6 +75,17 @@ REMOVALS = [
     Removal("releases", "F1", "fence", "x = 0", "two who release neighbours: one sees the other"),
     Removal("releases", "F2", "fence weak", "x = 0", "the same, where nothing else was leased"),
     Removal("releases", "F2c", "", "goto out", "another look at the cursor"),
+    # a copy, where nothing is leased
+    Removal("copies", "A5", ACQUIRE, "relaxed", "all readers of older messages are done"),
+    Removal("copies", "A5", "read_position acquire", "cursor relaxed", "nothing else is leased"),
+    Removal("copies", "R5", RELEASE, "relaxed", "the copy is made before its place is given back"),
+    Removal(
+        "copies",
+        "R5",
+        "",
+        "cursor <- 2 release\nread_position <- 2 release",
+        "read_position moves before the cursor",
+    ),
     # bus_life.c
     Removal("close", "E1", ACQUIRE, "relaxed", "the end is read before the last look at the ring"),
     Removal("close", "E2", RELEASE, "relaxed", "all frames are published before the end is"),
