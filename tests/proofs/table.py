@@ -61,4 +61,9 @@ PROOFS = [
         ["tests/tsan/run", "1000000"],
         ["tests/tsan/run", "10000000"],
     ),
+    Proof(
+        "sandbox",
+        ["tests/sandbox/run"],
+        ["tests/sandbox/run"],
+    ),
 ]
