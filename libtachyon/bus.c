@@ -8,8 +8,8 @@
  */
 #include "bus.h"
 
-/* How often to look before a wait is set up: some microseconds, short enough to keep an interpreter's lock. */
-#define QUIET_POLLS 64
+/* How often to look before a wait is set up: about a microsecond, short enough to keep an interpreter's lock. */
+#define QUIET_POLLS 128
 
 /* ---- sending ------------------------------------------------------------ */
 
@@ -102,27 +102,27 @@ static __attribute__((__noinline__)) int bus_take(struct tachyon_bus *bus, tachy
 }
 
 /*
- * Polls for some microseconds without telling anybody: an answer that is on its
- * way arrives before a wait would have been set up.
+ * Polls for about a microsecond without telling anybody: an answer that is on
+ * its way arrives before a wait would have been set up. By the stamp alone: all
+ * else can wait until it is there.
  */
-static int bus_recv_soon(struct tachyon_bus *bus, tachyon_message *message, int polls) {
-        int r = -EAGAIN;
-
-        for (; polls && bus_may_recv(bus); polls--) {
-                if (likely(ring_recv_small(&bus->in, message)))
-                        return 0;
-                r = bus_take(bus, message);
-                if (r != -EAGAIN)
-                        return r;
-                cpu_relax();
+static bool bus_poll(const struct tachyon_bus *bus) {
+        for (int polls = bus->settings.spin_ns ? QUIET_POLLS : 0; polls && bus_may_recv(bus); polls--) {
+                if (ring_has_message(&bus->in))
+                        return true;
+                cpu_linger();
         }
-        return r;
+        return false;
 }
 
 static __attribute__((__noinline__)) int bus_recv_slow(struct tachyon_bus *bus, tachyon_message *message,
                                                        int64_t timeout_ns) {
-        int r = bus_recv_soon(bus, message, timeout_ns && bus->settings.spin_ns ? QUIET_POLLS : 1);
+        int r = -EAGAIN;
 
+        if (timeout_ns)
+                bus_poll(bus);
+        if (bus_may_recv(bus)) /* else, in a forked child, nothing of the rings is mapped */
+                r = likely(ring_recv_small(&bus->in, message)) ? 0 : bus_take(bus, message);
         if (r != -EAGAIN)
                 return r;
         r = bus_await_data(bus, timeout_ns);
@@ -152,15 +152,7 @@ TACHYON_API int tachyon_bus_recv_batch(tachyon_bus *bus, tachyon_message *messag
 }
 
 const struct frame *bus_look_soon(struct tachyon_bus *bus, uint64_t *sizep) {
-        const struct frame *frame = NULL;
-
-        for (int polls = bus->settings.spin_ns ? QUIET_POLLS : 0; polls && !frame && bus_may_recv(bus); polls--) {
-                frame = bus_look(bus, sizep);
-                if (!frame && ring_has_message(&bus->in))
-                        break; /* a large one, or something is leased */
-                cpu_relax();
-        }
-        return frame;
+        return bus_poll(bus) ? bus_look(bus, sizep) : NULL;
 }
 
 /* The message is the next one again, and its lease is no more. */
@@ -170,12 +162,27 @@ static void bus_unreceive(struct tachyon_bus *bus, const tachyon_message *messag
         atomic_store_explicit(&bus->in.cursor, message->lease, memory_order_release);
 }
 
+static inline int64_t bus_copy_out(struct tachyon_bus *bus, const struct frame *frame, uint64_t size, void *buffer,
+                                   uint32_t *type_id) {
+        copy_small(buffer, frame->payload, size);
+        if (type_id)
+                *type_id = atomic_load_explicit(&frame->type_id, memory_order_relaxed);
+        bus_pass(bus, size);
+        return (int64_t)size;
+}
+
 static __attribute__((__noinline__)) int64_t bus_recv_copy_slow(struct tachyon_bus *bus, void *buffer,
                                                                 size_t capacity, uint32_t *type_id,
                                                                 int64_t timeout_ns) {
+        const struct frame *frame;
         tachyon_message message;
-        int r = tachyon_bus_recv(bus, &message, timeout_ns);
+        uint64_t size;
+        int r;
 
+        frame = timeout_ns ? bus_look_soon(bus, &size) : NULL;
+        if (likely(frame) && likely(size <= capacity))
+                return bus_copy_out(bus, frame, size, buffer, type_id);
+        r = tachyon_bus_recv(bus, &message, timeout_ns);
         if (r < 0)
                 return r;
         if (message.size > capacity) {
@@ -197,11 +204,7 @@ TACHYON_API int64_t tachyon_bus_recv_copy(tachyon_bus *bus, void *buffer, size_t
 
         if (unlikely(!frame || size > capacity))
                 return bus_recv_copy_slow(bus, buffer, capacity, type_id, timeout_ns);
-        copy_small(buffer, frame->payload, size);
-        if (type_id)
-                *type_id = atomic_load_explicit(&frame->type_id, memory_order_relaxed);
-        bus_pass(bus, size);
-        return (int64_t)size;
+        return bus_copy_out(bus, frame, size, buffer, type_id);
 }
 
 TACHYON_API int tachyon_bus_put_back(tachyon_bus *bus, const tachyon_message *message) {
