@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from ctypes import c_int64, c_ubyte
+from ctypes import c_int64
 from math import prod
 
 from tachyon._dtype import ForeignType, dtype_of, text_of
@@ -219,7 +219,7 @@ def recv_array(bus: Vectors, timeout: float | None, copy: bool) -> NDArray[Any]:
         if status:
             bus._recv_zero_copy_slow(status, Countdown(timeout))
         address, size, lease = words.tolist()[:3]
-        layout = layout_of(memoryview((c_ubyte * size).from_address(address)).cast("B"))
+        layout = layout_of(memoryview(bus._recv_window.from_address(address)).cast("B")[:size])
         dtype = layout.known_dtype()
         is_ours = True
         array = _array_over(ring_memory(bus, address, size, lease), layout, dtype)

@@ -67,6 +67,7 @@ class End(EndBase):
         "_owner",
         "_path",
         "_properties",
+        "_recv_window",
         "_send_window",
         "_slot",
         "_words",
@@ -111,7 +112,8 @@ class End(EndBase):
         self._slot = memoryview(slot).cast("B").cast("Q")
         self._message = _OneMessage()
         self._words = memoryview(self._message).cast("B").cast("Q")
-        # A type of views that start anywhere in the ring: they end within its second mapping.
+        # Types of views that start anywhere in a ring: they end within its second mapping.
+        self._recv_window = c_ubyte * self._properties.recv_capacity
         self._send_window = c_ubyte * self._properties.max_send_size
         close_at_exit(self)
         return self

@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from ctypes import c_ubyte
 from time import monotonic_ns
 
 from tachyon._builtin import QUICK, quick, quick_type, tell
@@ -95,7 +94,7 @@ def ring_memory(end: End, address: int, size: int, ticket: int) -> memoryview:
     where = _calling_line() if TRACES else None
     if QUICK:
         return end._view(address, size, ticket, where)
-    exporter = (c_ubyte * size).from_address(address)
+    exporter = end._recv_window.from_address(address)
     hide_from_collector(exporter)
     watch = _Watch(exporter, _give_back)
     watch.owner = end._handle
@@ -103,7 +102,7 @@ def ring_memory(end: End, address: int, size: int, ticket: int) -> memoryview:
     watch.since_ns = monotonic_ns()
     watch.where = where
     _watches[id(watch)] = watch
-    memory = memoryview(exporter).cast("B")
+    memory = memoryview(exporter).cast("B")[:size]
     return memory if end._properties.trusted else memory.toreadonly()
 
 
