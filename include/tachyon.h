@@ -750,6 +750,26 @@ TACHYON_API int tachyon_rpc_call(tachyon_rpc *rpc, const void *data, size_t size
                                  tachyon_message *message, int64_t timeout_ns);
 
 /**
+ * tachyon_rpc_call_copy() - call, and have the reply copied into memory of your own
+ * @rpc: the calling end
+ * @data: the request, copied; may be NULL where @size is 0
+ * @size: its bytes
+ * @type_id: which procedure
+ * @buffer: where the reply's bytes go
+ * @capacity: bytes that fit there
+ * @reply: filled in as by tachyon_rpc_call(), but its data is @buffer and it is
+ *         no lease: there is nothing to release
+ * @timeout_ns: how long, for sending and waiting together
+ *
+ * Return: as tachyon_rpc_call(): 0; 1 (the server failed the call; words that do
+ * not fit are cut off, and reply->size is what there is); or -EMSGSIZE (the reply
+ * has more than @capacity, and is lost; or the request is too large).
+ */
+TACHYON_API int tachyon_rpc_call_copy(tachyon_rpc *rpc, const void *data, size_t size, uint32_t type_id,
+                                      void *buffer, size_t capacity, tachyon_message *reply,
+                                      int64_t timeout_ns);
+
+/**
  * tachyon_rpc_submit() - call, and do not wait for the reply
  * @rpc: the calling end
  * @data: the request, copied

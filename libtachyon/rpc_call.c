@@ -244,3 +244,28 @@ TACHYON_API int tachyon_rpc_call(tachyon_rpc *rpc, const void *data, size_t size
         }
         return r;
 }
+
+TACHYON_API int tachyon_rpc_call_copy(tachyon_rpc *rpc, const void *data, size_t size, uint32_t type_id,
+                                      void *buffer, size_t capacity, tachyon_message *reply,
+                                      int64_t timeout_ns) {
+        tachyon_message message;
+        uint64_t copied;
+        int r = tachyon_rpc_call(rpc, data, size, type_id, &message, timeout_ns);
+
+        if (unlikely(r < 0))
+                return r;
+        copied = message.size < capacity ? message.size : capacity;
+        if (likely(r == 1 || copied == message.size)) {
+                *reply = message;
+                reply->data = buffer;
+                reply->size = copied;
+                reply->lease = 0;
+                if (copied)
+                        memcpy(buffer, message.data, copied);
+        } else {
+                r = fail(EMSGSIZE, "the reply has %llu bytes, the buffer %zu", (unsigned long long)message.size,
+                         capacity);
+        }
+        tachyon_rpc_release(rpc, &message);
+        return r;
+}

@@ -252,6 +252,11 @@ FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
         [_rpc_p, c_void_p, c_size_t, c_uint32, _message_p, c_int64],
         KEEPS,
     ),
+    "tachyon_rpc_call_copy": (
+        c_int,
+        [_rpc_p, c_void_p, c_size_t, c_uint32, c_void_p, c_size_t, _message_p, c_int64],
+        YIELDS,
+    ),
     "tachyon_rpc_submit": (
         c_int,
         [_rpc_p, c_void_p, c_size_t, c_uint32, POINTER(c_uint64), c_int64],

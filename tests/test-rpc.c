@@ -109,6 +109,54 @@ static void call_returns_the_reply_at_every_size(void) {
         ends_free(&ends);
 }
 
+static void call_copies_the_reply_where_it_fits(void) {
+        struct ends ends = ends_make(16384);
+        pthread_t echo = thread_start(echo_main, ends.server);
+        static const uint64_t sizes[] = { 0, 1, 40, 41, 176, 4000 };
+        unsigned char data[4000], copy[4001];
+        tachyon_message reply = { .size = 77 };
+
+        for (uint64_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+                fill(data, sizes[i], i);
+                copy[sizes[i]] = 0xa5;
+                CHECK_EQ(tachyon_rpc_call_copy(ends.caller, data, sizes[i], (uint32_t)i, copy, sizes[i], &reply, LONG),
+                         0);
+                CHECK(reply.data == copy && reply.size == sizes[i] && reply.type_id == i + 1);
+                CHECK(matches(copy, sizes[i], i) && copy[sizes[i]] == 0xa5);
+        }
+        CHECK_EQ(tachyon_rpc_call_copy(ends.caller, data, 40, 1, copy, 39, &reply, LONG), -EMSGSIZE);
+        CHECK_DETAIL("40 bytes, the buffer 39");
+        CHECK_EQ(reply.size, 4000); /* outputs are untouched */
+        CHECK_EQ(tachyon_rpc_call_copy(ends.caller, NULL, 0, 1, NULL, 0, &reply, LONG), 0);
+        CHECK_EQ(counters_of(ends.caller).outstanding, 0);
+        tachyon_rpc_close(ends.caller);
+        thread_join(echo);
+        ends_free(&ends);
+}
+
+static void *fail_main(void *context) {
+        tachyon_message request;
+
+        CHECK_EQ(tachyon_rpc_serve(context, &request, LONG), 0);
+        CHECK_EQ(tachyon_rpc_fail(context, request.correlation_id, 77, "no such book", 12, LONG), 0);
+        CHECK_EQ(tachyon_rpc_release(context, &request), 0);
+        return NULL;
+}
+
+static void call_that_copies_has_the_words_that_fit(void) {
+        struct ends ends = ends_make(4096);
+        pthread_t server = thread_start(fail_main, ends.server);
+        tachyon_message reply;
+        char words[7];
+
+        CHECK_EQ(tachyon_rpc_call_copy(ends.caller, "x", 1, 1, words, sizeof(words), &reply, LONG), 1);
+        CHECK_EQ(reply.type_id, 77);
+        CHECK(reply.size == 7 && memcmp(words, "no such", 7) == 0);
+        CHECK_EQ(tachyon_rpc_call_copy(ends.caller, "x", 1, 1, words, sizeof(words), &reply, 5 * MS), -ETIMEDOUT);
+        thread_join(server);
+        ends_free(&ends);
+}
+
 static void written_in_place_and_shrunk(void) {
         struct ends ends = ends_make(16384);
         static const uint64_t sizes[] = { 0, 8, 40, 41, 48, 200 };
@@ -193,20 +241,30 @@ static int compare_times(const void *a, const void *b) {
         return (x > y) - (x < y);
 }
 
-static void deadlines_are_kept(void) {
-        struct ends ends = ends_make(4096);
+/* How late a call is that times out after 10 ms: the median of nine. */
+static int64_t median_lateness(tachyon_rpc *caller) {
         tachyon_message reply;
         int64_t over[9];
 
         for (int i = 0; i < 9; i++) {
                 int64_t start = clock_ns();
 
-                CHECK_EQ(tachyon_rpc_call(ends.caller, "x", 1, 0, &reply, 30 * MS), -ETIMEDOUT);
-                over[i] = clock_ns() - start - 30 * MS;
+                CHECK_EQ(tachyon_rpc_call(caller, "x", 1, 0, &reply, 10 * MS), -ETIMEDOUT);
+                over[i] = clock_ns() - start - 10 * MS;
                 CHECK(over[i] >= 0);
         }
         qsort(over, 9, sizeof(over[0]), compare_times);
-        CHECK(over[4] < 20 * MS);
+        return over[4];
+}
+
+/* Whatever sleeps is late on a busy machine, so it may try again; what looks every 50 ms never is in time. */
+static void deadlines_are_kept(void) {
+        struct ends ends = ends_make(4096);
+        int rounds = 1;
+
+        while (median_lateness(ends.caller) >= 20 * MS)
+                CHECK(rounds++ < 10);
+        CHECK_EQ(counters_of(ends.caller).outstanding, 0);
         ends_free(&ends);
 }
 
@@ -590,6 +648,8 @@ static void flood_of_unknown_replies_does_not_hold_a_deadline_up(void) {
 int main(int argc, char **argv) {
         tests_begin(argc, argv);
         RUN(call_returns_the_reply_at_every_size);
+        RUN(call_copies_the_reply_where_it_fits);
+        RUN(call_that_copies_has_the_words_that_fit);
         RUN(written_in_place_and_shrunk);
         RUN(replies_in_any_order_find_their_calls);
         RUN(late_reply_is_dropped_and_counted);
