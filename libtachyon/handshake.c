@@ -77,6 +77,8 @@ static int hello_send(int socket, const struct hello *hello, const int *fds, siz
         while (n < 0 && errno == EINTR);
         if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
                 return fail_hung_up();
+        if (n < 0 && (errno == ENOMEM || errno == ENOBUFS)) /* ours, and no fault of the peer's */
+                return fail(ENOMEM, "the kernel has no memory for an introduction");
         if (n < 0 && errno == ETOOMANYREFS)
                 return fail(EMFILE, "too many descriptors are in flight for this user");
         if (n != sizeof(copy))

@@ -22,6 +22,10 @@
 
 #include "../include/tachyon.h"
 
+/* A lock file goes away when its listener ends; not every time. */
+#define LOCK_TRIES 1000
+/* Connections that are gone before they are accepted must not hold us: back to where the deadline is. */
+#define TAKE_IN_TRIES 256
 /* Out of descriptors or memory: do not try again sooner than this. */
 #define BACKOFF_NS 100000000
 
@@ -53,8 +57,12 @@ static int fail_lock_foreign(const char *lock_path) {
 static int lock_check(int fd, const char *lock_path) {
         struct stat ours, there;
 
-        if (fstat(fd, &ours) < 0 || stat(lock_path, &there) < 0 || ours.st_ino != there.st_ino ||
-            ours.st_dev != there.st_dev)
+        if (fstat(fd, &ours) < 0)
+                return fail(errno, "%s: cannot examine the lock file: %s", lock_path, strerror(errno));
+        if (stat(lock_path, &there) < 0)
+                return errno == ENOENT ? 0 : fail(errno, "%s: cannot examine the lock file: %s", lock_path,
+                                                  strerror(errno));
+        if (ours.st_ino != there.st_ino || ours.st_dev != there.st_dev)
                 return 0;
         return S_ISREG(ours.st_mode) && ours.st_size == 0 ? 1 : fail_lock_foreign(lock_path);
 }
@@ -178,9 +186,10 @@ static int listener_open(struct tachyon_listener *listener, const char *path, co
         listener->pending = calloc(listener->settings.max_pending, sizeof(*listener->pending));
         if (!listener->pending)
                 return fail(ENOMEM, "no memory for a listener");
-        do
+        for (int i = 0; i < LOCK_TRIES && r == 0; i++)
                 r = lock_try(&listener->lock, listener->lock_path, path);
-        while (r == 0);
+        if (r == 0)
+                return fail(EADDRINUSE, "%s: somebody removes it again and again", listener->lock_path);
         if (r < 0)
                 return r;
         LABEL("listen:locked");
@@ -285,7 +294,7 @@ static int listener_take_in(struct tachyon_listener *listener, int64_t now) {
 
         if (now < listener->backoff)
                 return 0;
-        while (listener->n_pending < listener->settings.max_pending) {
+        for (int i = 0; i < TAKE_IN_TRIES && listener->n_pending < listener->settings.max_pending; i++) {
                 int fd = os_accept(listener->socket);
 
                 if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))

@@ -84,8 +84,12 @@ static bool waker_claim(struct waker *waker, uint32_t epoch) {
         return true;
 }
 
+/* Of a kernel that has no memory for a byte, at the moment. */
+#define SHORTAGE_TRIES 100
+
 int waker_ring(struct waker *waker, uint32_t epoch) {
         const unsigned char ring = DOORBELL_RING;
+        int tries = SHORTAGE_TRIES;
         ssize_t n;
 
         if (!waker_claim(waker, epoch))
@@ -94,14 +98,14 @@ int waker_ring(struct waker *waker, uint32_t epoch) {
         atomic_fetch_add_explicit(&waker->rings, 1, memory_order_relaxed);
         do
                 n = send(waker->doorbell, &ring, 1, OS_SEND_FLAGS);
-        while (n < 0 && errno == EINTR);
+        while (n < 0 && (errno == EINTR || ((errno == ENOBUFS || errno == ENOMEM) && --tries)));
         LABEL("wake:rung");
         /* A full socket is unread bytes: its owner is awake or about to be. */
         if (n == 1 || errno == EAGAIN)
                 return 0;
         if (errno != ENOBUFS && errno != ENOMEM)
                 return -ECONNRESET;
-        /* The kernel is short of memory: the next publication tries again. */
+        /* It is short of memory for good: the next publication tries again. */
         atomic_compare_exchange_strong_explicit(&waker->rung, &epoch, epoch - 1, memory_order_relaxed,
                                                 memory_order_relaxed);
         return 0;
