@@ -66,4 +66,14 @@ PROOFS = [
         ["tests/sandbox/run"],
         ["tests/sandbox/run"],
     ),
+    Proof(
+        "hostile",
+        ["tests/hostile/run", "--quick"],
+        ["tests/hostile/run"],
+    ),
+    Proof(
+        "faults",
+        ["tests/stress/run", "faults", "3"],
+        ["tests/stress/run", "faults", "1"],
+    ),
 ]
