@@ -333,7 +333,8 @@ class Weak(Machine):
     first. What a thread knows is, for each word, which of its values is the oldest that it may
     read, and for each thread, which part of its past (counted in releases) is over for sure.
     `reads` has, for each word and thread, in which part of its past it last read there: a plain
-    store must come after that. A thread is (place, registers, what it knows).
+    store must come after that. A thread is (place, registers, what it knows, late stores): stores
+    to words that others swap may happen late, until something is to come after them.
     """
 
     def __init__(self, model: Model) -> None:
@@ -348,6 +349,7 @@ class Weak(Machine):
         }
         self.plain = sorted(plain)
         self.slots = {word: n for n, word in enumerate(self.plain)}
+        self.swapped = {i.base for p in self.programs for i in p.code if i.kind in ("cas", "add")}
         # What fences pass on: of atomic words only, and no thread's past.
         self.passed = [*(w not in plain for w in range(self.size)), *(False,) * self.count]
 
@@ -364,7 +366,7 @@ class Weak(Machine):
             nothing,
             (0,) * self.channels,
             ((-1,) * self.count,) * len(self.plain),
-            tuple((0, (0,) * len(p.registers), nothing) for p in self.programs),
+            tuple((0, (0,) * len(p.registers), nothing, ()) for p in self.programs),
         )
         for t in range(self.count):
             state = self.forward(state, t, state[-1][t])
@@ -392,7 +394,10 @@ class Weak(Machine):
             tuple((v, less(stamps)) for v, stamps in values[n:])
             for values, n in zip(memory, least, strict=True)
         )
-        threads = tuple((pc, registers, less(knows)) for pc, registers, knows in threads)
+        threads = tuple(
+            (pc, registers, less(knows), tuple((w, v, less(stamps)) for w, v, stamps in late))
+            for pc, registers, knows, late in threads
+        )
         return memory, less(known), channels, reads, threads
 
     def write(self, state: State, t: int, word: int, value: int, knows: Stamps, order: str,
@@ -418,23 +423,47 @@ class Weak(Machine):
 
     def forward(self, state: State, t: int, thread: State) -> State:
         """Local work, and stores: who does not know of them may read older values all the same."""
-        pc, registers, knows = thread
+        pc, registers, knows, late = thread
         program = self.programs[t]
         while True:
             pc, registers = self.local(program.code, pc, registers)
             i = program.code[pc]
+            word = i.base + (i.index(registers) if i.index else 0)
             if self.eager and i.kind == "store" and i.order != "seq_cst":
                 assert i.value
-                word = i.base + (i.index(registers) if i.index else 0)
-                value = int(i.value(registers))
-                state, knows = self.write(state, t, word, value, knows, i.order)
+                state, knows, late = self.put(
+                    state, t, i, int(i.value(registers)), word, knows, late
+                )
             elif i.kind == "load" and i.own and i.order != "seq_cst":
-                word = i.base + (i.index(registers) if i.index else 0)
-                registers = changed(registers, i.target, state[0][word][-1][0])
+                value = next((v for w, v, _ in reversed(late) if w == word), state[0][word][-1][0])
+                registers = changed(registers, i.target, value)
             else:
                 break
             pc += 1
-        return *state[:-1], changed(state[-1], t, (pc, registers, knows))
+        return *state[:-1], changed(state[-1], t, (pc, registers, knows, late))
+
+    def put(self, state: State, t: int, i: Instruction, value: int, word: int, knows: Stamps,
+            late: State) -> tuple[State, Stamps, State]:  # fmt: skip
+        """A store, now or late; a release store comes after all that are late."""
+        if i.order == "release":
+            for one in late:
+                state, knows = self.happen(state, one, knows)
+            late = ()
+        if word not in self.swapped:
+            state, knows = self.write(state, t, word, value, knows, i.order)
+            return state, knows, late
+        teaches = (0,) * len(knows)
+        if i.order == "release":
+            mine = self.size + t
+            teaches = knows = changed(knows, mine, knows[mine] + 1)
+        return state, knows, (*late, (word, value, teaches))
+
+    def happen(self, state: State, one: State, knows: Stamps) -> tuple[State, Stamps]:
+        """A late store, now."""
+        word, value, teaches = one
+        n = len(state[0][word])
+        values = (*state[0][word], (value, changed(teaches, word, n)))
+        return (changed(state[0], word, values), *state[1:]), changed(knows, word, n)
 
     def read(self, state: State, t: int, word: int, order: str) -> State:
         """Note that this was read here, for stores to come."""
@@ -449,13 +478,22 @@ class Weak(Machine):
 
     def steps(self, state: State, t: int) -> Iterator[State]:
         memory, known, channels, _, threads = state
-        pc, registers, knows = threads[t]
+        pc, registers, knows, late = threads[t]
         i = self.programs[t].code[pc]
 
         def after(state: State, registers: Registers, knows: Stamps) -> State:
-            return self.tidy(self.forward(state, t, (pc + 1, registers, knows)))
+            return self.tidy(self.forward(state, t, (pc + 1, registers, knows, late)))
 
+        if late:
+            happened, learns = self.happen(state, late[0], knows)
+            yield self.tidy(self.forward(happened, t, (pc, registers, learns, late[1:])))
+            if i.kind in ("fence", "fence-weak", "cas", "add", "ipi") or i.order == "seq_cst":
+                return
         word = i.base + (i.index(registers) if i.index else 0)
+        pending = [value for w, value, _ in late if w == word]
+        if i.kind == "load" and pending:
+            yield after(state, changed(registers, i.target, pending[-1]), knows)
+            return
         if i.kind == "load":
             values = memory[word]
             if i.order == "plain" and knows[word] != len(values) - 1:
@@ -470,9 +508,12 @@ class Weak(Machine):
                 yield after(noted, changed(registers, i.target, value), learns)
         elif i.kind == "store":
             assert i.value
-            written, knows = self.write(state, t, word, int(i.value(registers)), knows, i.order)
+            value = int(i.value(registers))
             if i.order == "seq_cst":
+                written, knows = self.write(state, t, word, value, knows, i.order)
                 written = (written[0], changed(known, word, knows[word]), *written[2:])
+            else:
+                written, knows, late = self.put(state, t, i, value, word, knows, late)
             yield after(written, registers, knows)
         elif i.kind in ("cas", "add"):
             yield from self.swap(state, t, i, word)
@@ -480,11 +521,13 @@ class Weak(Machine):
             knows, known = self.fence(knows, known)
             yield after((memory, known, *state[2:]), registers, knows)
         elif i.kind == "ipi":
-            other_pc, other_registers, other_knows = threads[i.target]
+            other_pc, other_registers, other_knows, other_late = threads[i.target]
+            for one in other_late:
+                state, other_knows = self.happen(state, one, other_knows)
             other_knows, known = self.fence(other_knows, known)
-            other = (other_pc, other_registers, other_knows)
+            other = (other_pc, other_registers, other_knows, ())
             interrupted = (*state[:-1], changed(threads, i.target, other))
-            yield after((memory, known, *interrupted[2:]), registers, knows)
+            yield after((interrupted[0], known, *interrupted[2:]), registers, knows)
         elif i.kind == "put":
             rung = changed(channels, i.target, channels[i.target] + 1)
             yield after((memory, known, rung, *state[3:]), registers, knows)
@@ -499,7 +542,7 @@ class Weak(Machine):
 
     def swap(self, state: State, t: int, i: Instruction, word: int) -> Iterator[State]:
         memory, known = state[:2]
-        pc, registers, knows = state[-1][t]
+        pc, registers, knows, _ = state[-1][t]
         assert i.value
         value, (old, teaches) = int(i.value(registers)), memory[word][-1]
         if i.kind == "add" or old == value:
@@ -509,12 +552,13 @@ class Weak(Machine):
             if i.order == "seq_cst":
                 written = (written[0], changed(known, word, learns[word]), *written[2:])
             result = old if i.kind == "add" else 1
-            thread = (pc + 1, changed(registers, i.target, result), learns)
+            thread = (pc + 1, changed(registers, i.target, result), learns, ())
             yield self.tidy(self.forward(written, t, thread))
         if i.kind == "cas":
             for n in range(knows[word], len(memory[word])):
                 if memory[word][n][0] != value:
-                    thread = (pc + 1, changed(registers, i.target, 0), changed(knows, word, n))
+                    learns = changed(knows, word, n)
+                    thread = (pc + 1, changed(registers, i.target, 0), learns, ())
                     yield self.tidy(self.forward(state, t, thread))
 
 

@@ -460,6 +460,48 @@ def copies() -> Model:
     return Model("a copy beside a release", words, [], threads, final=("read_position", 2))
 
 
+# ring_look() and ring_pass(): two messages received by copying, without a compare-and-swap, while
+# another thread may still be in ring_advance() for one that was leased before.
+TWO_COPIES = {
+    "receiver": """
+            lease[0] <- 3 relaxed
+            cursor <- 1 release                                     # R2
+            handed <- 1 release
+        first:
+            x <- read_position acquire                              # A5
+            goto first if x != 1
+            value <- body[1] plain
+            check value == 1
+            read_position <- 2 release                              # R5
+            cursor <- 2 release                                     # R6
+            value <- body[2] plain
+            check value == 2
+            read_position <- 3 release                              # R5
+            cursor <- 3 release                                     # R6
+        """,
+    "releaser": RELEASES["releaser"],
+    "producer": """
+        look:
+            a <- read_position acquire                              # A4
+            goto done if a < 1
+            body[0] <- 9 plain
+            b <- read_position acquire                              # A4
+            check b >= a and b <= 3
+            goto done if b < 2
+            body[1] <- 9 plain
+            goto done if b < 3
+            body[2] <- 9 plain
+        done:
+        """,
+}
+
+
+def two_copies() -> Model:
+    words = {"read_position": [0], "cursor": [0], "handed": [0], "lease": [1] * 3}
+    words["body"] = [0, 1, 2]
+    return Model("two copies beside a release", words, [], TWO_COPIES, final=("read_position", 3))
+
+
 # bus_tell_end(), bus_note_gone(), bus_peer_end(), bus_look_for_data(). hangup is the
 # socket's end, which the receiver remembers.
 CLOSE = {
@@ -558,6 +600,7 @@ MODELS = {
     "room, lengths": lambda: room(2, (1, 2)),
     "releases": releases,
     "copies": copies,
+    "copies, two": two_copies,
     "close": lambda: close(1),
     "users": users,
 }

@@ -86,6 +86,7 @@ REMOVALS = [
         "cursor <- 2 release\nread_position <- 2 release",
         "read_position moves before the cursor",
     ),
+    Removal("copies, two", "R6", RELEASE, "relaxed", "read_position is stored before the cursor"),
     # bus_life.c
     Removal("close", "E1", ACQUIRE, "relaxed", "the end is read before the last look at the ring"),
     Removal("close", "E2", RELEASE, "relaxed", "all frames are published before the end is"),
