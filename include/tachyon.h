@@ -256,7 +256,7 @@ TACHYON_API const char *tachyon_error_detail(void);
 /**
  * tachyon_listener_create() - own a path and listen on it
  * @listenerp: where to store the listener; the caller owns it
- * @path: file system path of the socket, at most 107 bytes
+ * @path: file system path of the socket, at most 107 bytes (103 on macOS)
  * @options: NULL for the defaults; copied
  *
  * The socket has mode 0600 (or options.socket_mode) whatever the umask. A

@@ -139,6 +139,7 @@ static void greeting_clear(struct greeting *greeting) {
 /* Keeps what fits, closes the rest; an error where anything was too much or lost. */
 static int greeting_take_fds(struct greeting *greeting, struct msghdr *message) {
         size_t surplus = 0;
+        bool dead = false;
 
         for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
                 if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
@@ -147,8 +148,10 @@ static int greeting_take_fds(struct greeting *greeting, struct msghdr *message) 
                         int fd;
 
                         memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-                        os_adopt(fd);
-                        if (greeting->n_fds < GREETING_MAX_FDS) {
+                        if (os_adopt(fd) < 0) {
+                                os_discard(fd);
+                                dead = true;
+                        } else if (greeting->n_fds < GREETING_MAX_FDS) {
                                 greeting->fds[greeting->n_fds++] = fd;
                         } else {
                                 os_discard(fd);
@@ -161,7 +164,7 @@ static int greeting_take_fds(struct greeting *greeting, struct msghdr *message) 
                 return fail(EPROTO, "the peer sent too many descriptors");
         if (message->msg_flags & MSG_CTRUNC)
                 return fail(EMFILE, "no descriptors left for the peer's memory");
-        return 0;
+        return dead ? fail_hung_up() : 0;
 }
 
 /* 1: whole; 0: more has to come; or an error. Never reads a byte beyond the hello. */

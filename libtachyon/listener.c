@@ -166,7 +166,7 @@ static void listener_forked(struct handle *handle) {
 
         for (uint32_t i = 0; i < listener->n_pending; i++)
                 connection_forget(&listener->pending[i].connection);
-        closep(&listener->poller);
+        os_poller_abandon(&listener->poller);
         closep(&listener->socket);
         closep(&listener->lock);
 }

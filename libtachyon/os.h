@@ -60,9 +60,12 @@ int os_socketpair(int pair[2]);
 int os_accept(int listener);
 /* The mode that bind() shall give to its file; without effect where that cannot be said before. */
 int os_socket_mode(int socket, mode_t mode);
-/* recvmsg() that does not block; each descriptor that it brought is to be given to os_adopt() before all else. */
+/*
+ * recvmsg() that does not block. Each descriptor that it brought is to be given
+ * to os_adopt() before all else; where that gives an error, it is not for us.
+ */
 ssize_t os_receive(int socket, struct msghdr *message);
-void os_adopt(int fd);
+int os_adopt(int fd);
 /* The flags of send() and sendmsg() for such sockets: no blocking, and no SIGPIPE. */
 #ifdef __APPLE__
 #define OS_SEND_FLAGS MSG_DONTWAIT /* and SO_NOSIGPIPE: MSG_NOSIGNAL is too new there */
@@ -97,6 +100,8 @@ void os_refuse_descriptors(int socket);
 int os_poller_create(int *fdp);
 int os_poller_add(int poller, int fd);
 void os_poller_remove(int poller, int fd);
+/* In a forked child. */
+void os_poller_abandon(int *pollerp);
 /* For a while, a descriptor in it shall not count; os_listener_wake() does all the same. */
 void os_poller_mute(int poller, int fd);
 void os_poller_unmute(int poller, int fd);

@@ -100,7 +100,6 @@ int os_poller_create(int *fdp) {
 
         if (fd < 0)
                 return fail(errno, "cannot make a kqueue: %s", strerror(errno));
-        os_adopt(fd);
         r = kqueue_change(fd, WAKE_IDENT, EVFILT_USER, EV_ADD, 0);
         if (r < 0)
                 return fail(-r, "cannot prepare a kqueue: %s", strerror(-r));
@@ -114,6 +113,11 @@ int os_poller_add(int poller, int fd) {
 
 void os_poller_remove(int poller, int fd) {
         kqueue_change(poller, fd, EVFILT_READ, EV_DELETE, 0);
+}
+
+/* It was not inherited: under its number there may be another file by now. */
+void os_poller_abandon(int *pollerp) {
+        *pollerp = -1;
 }
 
 void os_poller_mute(int poller, int fd) {

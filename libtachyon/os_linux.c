@@ -173,6 +173,7 @@ ssize_t os_receive(int socket, struct msghdr *message) {
         return recvmsg(socket, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 }
 
-void os_adopt(int fd) {
+int os_adopt(int fd) {
         (void)fd;
+        return 0;
 }

@@ -140,6 +140,10 @@ void os_poller_remove(int poller, int fd) {
         epoll_ctl(poller, EPOLL_CTL_DEL, fd, &event);
 }
 
+void os_poller_abandon(int *pollerp) {
+        closep(pollerp);
+}
+
 static void poller_modify(int poller, int fd, uint32_t events) {
         struct epoll_event event = { .events = events, .data.fd = fd };
 

@@ -161,15 +161,18 @@ int os_sleep(struct pollfd *fds, size_t n_fds, int64_t deadline) {
 
 /* ---- sockets ------------------------------------------------------------ */
 
-void os_adopt(int fd) {
+/* An error where it is a socket that would kill us by SIGPIPE: macOS sets no options once both ends are shut. */
+int os_adopt(int fd) {
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 #ifdef SO_NOSIGPIPE
-        setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &(const int){ 1 }, sizeof(int));
+        if (setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &(const int){ 1 }, sizeof(int)) < 0 && errno != ENOTSOCK)
+                return -errno;
 #endif
+        return 0;
 }
 
 static void socket_prepare(int fd) {
-        os_adopt(fd);
+        os_adopt(fd); /* an accepted socket has its listener's SO_NOSIGPIPE in any case */
         fcntl(fd, F_SETFL, O_NONBLOCK); /* on macOS, MSG_DONTWAIT is for receiving only */
 }
 

@@ -23,16 +23,17 @@ static inline int close_fd(int fd) {
         return -1;
 }
 
-static inline void closep(int *fdp) {
-        *fdp = close_fd(*fdp);
-}
-
 /* The value moves to the caller, who owns it from here. */
 static inline int steal_fd(int *fdp) {
         int fd = *fdp;
 
         *fdp = -1;
         return fd;
+}
+
+/* Forgotten first: a child that another thread forks meanwhile must not close what has that number next. */
+static inline void closep(int *fdp) {
+        close_fd(steal_fd(fdp));
 }
 
 static inline uint64_t align_up(uint64_t value, uint64_t alignment) {
