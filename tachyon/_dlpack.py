@@ -99,10 +99,11 @@ class Exporter:
 
 
 def _without_guard(memory: memoryview) -> memoryview:
-    """The same memory by a buffer that does not say that it is read-only, and keeps it."""
+    """The same memory by a buffer that does not say that it is read-only."""
     size = len(memory)
     block = (c_uint8 * size).from_address(np.frombuffer(memory, "u1").ctypes.data if size else 0)
-    block.memory = memory  # type: ignore[attr-defined]
+    # What the memory hangs on: the view itself may be released, and its lease with it.
+    block.exporter = memory.obj  # type: ignore[attr-defined]
     return memoryview(block).cast("B")
 
 

@@ -100,14 +100,19 @@ def test_capsules_of_both_versions(pair: Pair) -> None:
         message.__dlpack__(copy=False)
 
 
-def test_capsules_that_nobody_takes_release_the_lease(pair: Pair) -> None:
-    a, b = pair
+@pytest.mark.parametrize("version", [None, (1, 0)])
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_capsule_keeps_the_message_until_it_goes(
+    make_pair: MakePair, version: Any, trusted: bool
+) -> None:
+    a, b = make_pair(trusted=trusted)
     a.send_array(np.arange(5))
     lease = b.recv_zero_copy()
-    capsules = [lease.__dlpack__(), lease.__dlpack__(max_version=(1, 0))]
+    capsule = lease.__dlpack__(max_version=version)
     lease.release()
+    gc.collect()
     assert b.stats().leases == 1
-    del capsules
+    del capsule, lease
     assert b.stats().leases == 0
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MakePair, Pair
+from conftest import MakePair, Pair, until
 
 import tachyon
 
@@ -306,6 +306,8 @@ def test_features_stream_into_a_model(folder: Path, language: str) -> None:
         text=True,
     )
     try:
+        # A busy machine may take longer to import PyTorch than the producer would wait.
+        until(lambda: os.path.exists(path) or consumer.poll() is not None)
         subprocess.run([*producer, path], env=environment, check=True, timeout=120)
         output = consumer.communicate(timeout=120)[0]
     finally:
