@@ -13,6 +13,7 @@ class Waker:
         # Reentrant, for a handler may strike while its thread is in here; and a lock, for the
         # number of a closed descriptor may be another file's the moment after.
         self._lock = RLock()
+        self._is_readable = False
         self._read = self._write = -1
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
@@ -24,6 +25,9 @@ class Waker:
 
     def wake(self) -> None:
         """Make it readable. Does nothing after close()."""
+        if self._is_readable:
+            return
+        self._is_readable = True
         with self._lock:
             if self._write >= 0:
                 try:
@@ -32,12 +36,15 @@ class Waker:
                     pass
 
     def clear(self) -> None:
-        """Make it unreadable again. For the thread that sleeps on it."""
+        """Make it unreadable again. For the thread that sleeps on it: what it was woken for,
+        it must look at after this."""
         try:
             while len(os.read(self._read, 4096)) == 4096:
                 pass
         except BlockingIOError:
             pass
+        # Last: a byte that is written from here on is there still.
+        self._is_readable = False
 
     def close(self) -> None:
         """Close the pipe. May be called again, and from any thread."""
