@@ -8,8 +8,13 @@
  */
 #include "bus.h"
 
-/* How often to look before a wait is set up: about a microsecond, short enough to keep an interpreter's lock. */
-#define QUIET_POLLS 128
+/*
+ * How often to look before a wait is set up: some 4 us, short enough to keep an
+ * interpreter's lock, and longer than an interpreter takes to set a wait up. Two
+ * who do that for one message answer too late for the other's polling, and would
+ * go on so for ever.
+ */
+#define QUIET_POLLS 512
 
 /* ---- sending ------------------------------------------------------------ */
 
@@ -102,7 +107,7 @@ static __attribute__((__noinline__)) int bus_take(struct tachyon_bus *bus, tachy
 }
 
 /*
- * Polls for about a microsecond without telling anybody: an answer that is on
+ * Polls for some microseconds without telling anybody: an answer that is on
  * its way arrives before a wait would have been set up. By the stamp alone: all
  * else can wait until it is there.
  */
