@@ -24,6 +24,7 @@ one round, medians over the rounds.
   stream     messages a second, one way, one by one and in batches
   bandwidth  blocks of 64 KiB to 16 MiB, every byte written and read
   wake       round trips of sleepers
+  rpc        calls, beside the same round trip over a stream
   many       1 to 1000 buses in one process: memory, descriptors, messages
   capacity   round trips by size of the ring
   python     round trips and stream from Python
