@@ -43,6 +43,7 @@ struct tachyon_bus {
         _Atomic bool barrier_lost;
         _Atomic uint64_t orphans; /* leases that outlived tachyon_bus_free() */
         bool leased_at_fork;      /* when the process last forked, leases were out */
+        bool reserved_at_fork;    /* and a reservation was open */
         struct connection connection;
         struct settings settings;
 };

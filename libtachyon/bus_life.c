@@ -174,8 +174,7 @@ static void bus_init(struct tachyon_bus *bus, struct connection *connection, con
  * that the parent made, and touch them. So where leases are out, it inherits the
  * peer's half, read-only, until the last of them is released there: they show
  * what they show in the parent, as long as that holds them too. A reservation
- * becomes memory of the child's own. Our half, which is writable, never gets
- * there.
+ * becomes memory of the child's own, before anyone can write to our half there.
  */
 static struct tachyon_bus *bus_of_handle(struct handle *handle) {
         return (struct tachyon_bus *)(void *)((char *)handle - offsetof(struct tachyon_bus, handle));
@@ -186,16 +185,22 @@ static void bus_forking(struct handle *handle) {
 
         bus->leased_at_fork = atomic_load_explicit(bus->in.read_position, memory_order_relaxed) !=
                               atomic_load_explicit(&bus->in.cursor, memory_order_relaxed);
+        bus->reserved_at_fork = bus->out.reserved != 0;
+        half_keep_in_child(&bus->connection.theirs, bus->leased_at_fork);
+        half_keep_in_child(&bus->connection.ours, bus->reserved_at_fork);
 }
 
 static void bus_forked(struct handle *handle) {
         struct tachyon_bus *bus = bus_of_handle(handle);
-        struct half *theirs = &bus->connection.theirs;
 
-        half_not_inherited(&bus->connection.ours, bus->out.reserved != 0);
-        half_inherited(theirs);
-        if (!bus->leased_at_fork)
-                half_destroy(theirs);
+        if (bus->reserved_at_fork)
+                half_become_zeros(&bus->connection.ours);
+        else
+                half_not_inherited(&bus->connection.ours);
+        if (bus->leased_at_fork)
+                half_inherited(&bus->connection.theirs);
+        else
+                half_not_inherited(&bus->connection.theirs);
         /* Where the peer has only the sockets' end to know our parent's death by, the child must not hold them open. */
         if (bus->connection.process < 0)
                 connection_close_descriptors(&bus->connection);
@@ -229,7 +234,6 @@ int bus_new(struct tachyon_bus **busp, struct connection *connection, const stru
         *connection = (struct connection)CONNECTION_INIT;
         os_refuse_descriptors(bus->connection.socket);
         os_refuse_descriptors(bus->connection.room);
-        half_keep_in_child(&bus->connection.theirs);
         bus->handle.forking = bus_forking;
         bus->handle.forked = bus_forked;
         handle_add(&bus->handle);

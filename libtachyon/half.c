@@ -197,31 +197,26 @@ int half_attach(struct half *halfp, int fd, uint64_t capacity, const struct half
         return 0;
 }
 
-void half_keep_in_child(const struct half *half) {
-        os_memory_dofork(half->reservation, half->reservation_size);
+void half_keep_in_child(const struct half *half, bool keep) {
+        if (keep)
+                os_memory_dofork(half->reservation, half->reservation_size);
+        else
+                os_memory_dontfork(half->reservation, half->reservation_size);
 }
 
 void half_inherited(const struct half *half) {
         mprotect(half_base(half), half_mapped_size(half), PROT_READ);
 }
 
-/*
- * The addresses are free in the child, and may be taken any moment: whoever
- * still has a view of them had better find something there, and our munmap()
- * must not hit what somebody else has put there.
- */
-void half_not_inherited(struct half *half, bool zeros) {
-        void *wanted = half->reservation, *p = MAP_FAILED;
+void half_become_zeros(struct half *half) {
+        if (mmap(half->reservation, half->reservation_size, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+                half_destroy(half);
+}
 
+/* The addresses are free in the child: our munmap() must not hit what somebody else has put there. */
+void half_not_inherited(struct half *half) {
         half->reservation = NULL;
-        if (!zeros || !wanted)
-                return;
-        p = mmap(wanted, half->reservation_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                 -1, 0);
-        if (p == wanted)
-                half->reservation = wanted;
-        else if (p != MAP_FAILED)
-                munmap(p, half->reservation_size);
 }
 
 void half_destroy(struct half *half) {

@@ -41,10 +41,11 @@ int half_create(struct half *half, int *fdp, uint64_t capacity, const struct hal
 int half_attach(struct half *half, int fd, uint64_t capacity, const struct half_options *options);
 void half_destroy(struct half *half);
 
-/* A forked child has no half of its parent's, unless the parent said so before by half_keep_in_child(). */
-void half_keep_in_child(const struct half *half);
-/* In the child: what it inherited, for reading only; or nothing, or zeros of its own to write to. */
+/* To be said before a fork: whether the child shall have a half. At first, it does not. */
+void half_keep_in_child(const struct half *half, bool keep);
+/* In the child: what it has been given is for reading only; or becomes memory of its own; or was not given. */
 void half_inherited(const struct half *half);
-void half_not_inherited(struct half *half, bool zeros);
+void half_become_zeros(struct half *half);
+void half_not_inherited(struct half *half);
 
 #endif

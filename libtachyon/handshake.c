@@ -25,8 +25,8 @@ void connection_destroy(struct connection *connection) {
 
 void connection_forget(struct connection *connection) {
         connection_close_descriptors(connection);
-        half_not_inherited(&connection->ours, false);
-        half_not_inherited(&connection->theirs, false);
+        half_not_inherited(&connection->ours);
+        half_not_inherited(&connection->theirs);
 }
 
 /* ---- one hello ---------------------------------------------------------- */

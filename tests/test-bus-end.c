@@ -475,6 +475,7 @@ static void test_a_forked_child_keeps_no_ring_that_nobody_looks_at(void) {
         pid = fork_helper();
         if (pid == 0) {
                 CHECK_EQ(mapping_count(), 0);
+                pair_free(&pair);
                 helper_exit();
         }
         JOIN(pid);
