@@ -15,13 +15,10 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#if defined(__x86_64__)
-#define FILTER_ARCHITECTURE AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define FILTER_ARCHITECTURE AUDIT_ARCH_AARCH64
-#else
-#error "which architecture is this, for seccomp?"
+#ifndef __x86_64__
+#error "the numbers of system calls are those of x86-64; aarch64 has no poll(), which is ppoll() there"
 #endif
+#define FILTER_ARCHITECTURE AUDIT_ARCH_X86_64
 
 struct filter_rule {
         int number;       /* of the system call */
