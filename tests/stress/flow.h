@@ -203,17 +203,34 @@ static int flow_recv_batch(struct flow *flow) {
         return r;
 }
 
+static int flow_recv_copy(struct flow *flow) {
+        unsigned char copy[16384];
+        tachyon_message message = { .data = copy };
+        int64_t r;
+
+        flow_release_all(flow);
+        r = tachyon_bus_recv_copy(flow->bus, copy, sizeof(copy), &message.type_id, flow->timeout_ns);
+        if (r < 0)
+                return (int)r;
+        message.size = (uint64_t)r;
+        flow_took(flow, &message);
+        return 1;
+}
+
 /* How many were received, or an error that is for good. */
 static test_unused int64_t flow_recv(struct flow *flow) {
         int r;
 
         do {
-                switch (mix(flow->seed + flow->index / 64) % 3) {
+                switch (mix(flow->seed + flow->index / 64) % 4) {
                 case 0:
                         r = flow_recv_held(flow);
                         break;
                 case 1:
                         r = flow_recv_batch(flow);
+                        break;
+                case 2:
+                        r = flow_recv_copy(flow);
                         break;
                 default:
                         flow_release_all(flow);
