@@ -135,7 +135,7 @@ def run(folder: Path, code: str, mode: str = "") -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=280,
     )
 
 
