@@ -74,3 +74,9 @@ def test_page_of_the_command_is_what_its_parsers_say() -> None:
     assert (ROOT / "docs/man/tachyon.1").read_text() == make("--command"), (
         "docs/man/make --command >docs/man/tachyon.1"
     )
+
+
+def test_page_of_the_command_tells_no_option_that_help_hides() -> None:
+    page = make("--command")
+    assert "tiny" not in page
+    assert "SUPPRESS" not in page
