@@ -124,7 +124,7 @@ static int hello_refused(struct hello *hello, const char *path) {
                 if ((unsigned char)*c < 32 || (unsigned char)*c > 126)
                         *c = '?';
         return fail(hello->refusal == EPROTONOSUPPORT ? EPROTONOSUPPORT : ECONNREFUSED,
-                    "%s: the listener refused: %s", path, hello->reason);
+                    "%s: the listener refused, and says: %s", path, hello->reason);
 }
 
 /* ---- a hello with its descriptors, as it comes in ----------------------- */

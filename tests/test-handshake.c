@@ -594,7 +594,7 @@ static void test_a_refusal_is_told_in_the_listeners_words(void) {
         script.offer.refusal = EACCES;
         snprintf(script.offer.reason, sizeof(script.offer.reason), "not\n\x1b[2Jyou");
         CHECK_EQ(connect_to(&script), -ECONNREFUSED);
-        CHECK_DETAIL("PATH: the listener refused: not??[2Jyou"); /* nothing that a terminal obeys */
+        CHECK_DETAIL("PATH: the listener refused, and says: not??[2Jyou"); /* nothing that a terminal obeys */
         memset(script.offer.reason, 'r', sizeof(script.offer.reason)); /* no end */
         CHECK_EQ(connect_to(&script), -ECONNREFUSED);
         CHECK_DETAIL("rrrr");
