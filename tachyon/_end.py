@@ -188,7 +188,7 @@ class End(EndBase):
         return properties_from(self._properties)
 
     def stats(self) -> Stats:
-        """Counters, since the bus was opened. Raises ForkError."""
+        """Counters, since the bus was opened: help(tachyon.Stats). Raises ForkError."""
         from tachyon._facts import stats_from
 
         struct = StatsStruct()

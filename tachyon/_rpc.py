@@ -450,7 +450,10 @@ class RpcBus(ServingEnd):
         self._sleeps.end(super().close)
 
     def rpc_stats(self) -> dict[str, int]:
-        """Counters: outstanding, stored, requests, replies, failures, dropped."""
+        """Counters by name: requests and replies; failures, of the replies; outstanding: calls
+        made and not over; stored: those whose reply is here, kept on the heap; dropped:
+        replies that nobody waited for any more.
+        """
         struct = RpcCountersStruct()
         struct.struct_size = sizeof(RpcCountersStruct)
         self._check(_stats(self._rpc, struct), "read the counters of")
