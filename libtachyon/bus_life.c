@@ -112,21 +112,32 @@ TACHYON_API int tachyon_bus_properties(tachyon_bus *bus, tachyon_properties *pro
         return copy_struct(properties, &p, sizeof(p), properties->struct_size);
 }
 
+/*
+ * Bytes up to `ahead`, which was looked at before: never more than there are in the
+ * ring, but other threads may have moved `behind` past it meanwhile.
+ */
+static uint64_t bytes_between(const _Atomic uint64_t *behind, uint64_t ahead) {
+        uint64_t bytes = ahead - atomic_load_explicit(behind, memory_order_relaxed);
+
+        return (int64_t)bytes > 0 ? bytes : 0;
+}
+
 TACHYON_API int tachyon_bus_stats(tachyon_bus *bus, tachyon_stats *stats) {
         tachyon_stats s;
-        uint64_t read_position;
+        uint64_t sent, received;
 
         if (bus_dead(bus) == TACHYON_EFORK)
                 return bus_explain_death(TACHYON_EFORK);
-        read_position = atomic_load_explicit(bus->in.read_position, memory_order_relaxed);
+        sent = bus->out.position;
+        /* Acquire: before read_position is looked at. */
+        received = atomic_load_explicit(&bus->in.cursor, memory_order_acquire);
         s = (tachyon_stats){
                 .sent_messages = bus->out.messages,
                 .sent_bytes = bus->out.bytes,
                 .received_messages = bus->in.messages,
                 .received_bytes = bus->in.bytes,
-                .send_used = bus->out.position -
-                             atomic_load_explicit(bus->out.peer_read_position, memory_order_relaxed),
-                .recv_used = atomic_load_explicit(&bus->in.cursor, memory_order_relaxed) - read_position,
+                .send_used = bytes_between(bus->out.peer_read_position, sent),
+                .recv_used = bytes_between(bus->in.read_position, received),
                 .leases = ring_leases_out(&bus->in),
                 .doorbells = atomic_load_explicit(&bus->data_waker.rings, memory_order_relaxed) +
                              atomic_load_explicit(&bus->space_waker.rings, memory_order_relaxed),
