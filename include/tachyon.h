@@ -1113,15 +1113,16 @@ TACHYON_API int tachyon_rpc_try_reply(tachyon_rpc *rpc, uint64_t id, const void 
                                       uint32_t type_id);
 
 /**
- * tachyon_rpc_wait_room() - wait until it is worth trying again to submit
- * @rpc: the calling end
- * @size: bytes of the request
+ * tachyon_rpc_wait_room() - wait until it is worth trying again to submit or to reply
+ * @rpc: the handle
+ * @size: bytes of the request or reply
  * @timeout_ns: how long
  *
  * That is when there is room, or when there are replies, which
  * tachyon_rpc_submit(..., 0) takes in before it gives up. Takes nothing itself.
+ * At a serving end, other threads may reply meanwhile, one at a time.
  *
- * Return: 0, or an error of tachyon_rpc_submit().
+ * Return: 0, or an error of tachyon_rpc_submit() or tachyon_rpc_reply().
  */
 TACHYON_API int tachyon_rpc_wait_room(tachyon_rpc *rpc, size_t size, int64_t timeout_ns);
 

@@ -77,6 +77,8 @@ void bus_use_fences(struct tachyon_bus *bus);
 int bus_await_data(struct tachyon_bus *bus, int64_t timeout_ns);
 /* 0: a message of this size fits; or an error, -EMSGSIZE and -EAGAIN among them. */
 int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns);
+/* The same while other threads send, one at a time: it leaves `out` alone. 0: another try to send is worth it. */
+int bus_watch_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns);
 
 /* The parts of a wait, for bus_loop.c. One thread at a time in each direction's slow path: 0 or -EBUSY. */
 int sleeper_occupy(struct sleeper *sleeper);

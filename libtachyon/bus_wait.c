@@ -270,25 +270,58 @@ TACHYON_API int tachyon_bus_wait_data(tachyon_bus *bus, int64_t timeout_ns) {
 
 /* ---- waiting for room --------------------------------------------------- */
 
-static bool room_moved(void *context) {
-        struct tachyon_bus *bus = context;
+struct room_wait {
+        struct tachyon_bus *bus;
+        uint64_t length;
+        uint64_t seen;    /* the peer's read_position, at the last look */
+        bool others_send; /* meanwhile: `out` is theirs, and is only looked at */
+};
 
-        return atomic_load_explicit(bus->out.peer_read_position, memory_order_relaxed) != bus->out.read_position;
+static bool room_moved(void *context) {
+        struct room_wait *wait = context;
+
+        return atomic_load_explicit(wait->bus->out.peer_read_position, memory_order_relaxed) != wait->seen;
 }
 
-int bus_look_for_room(struct tachyon_bus *bus, uint64_t length) {
+/* 0, or an error: it is over. */
+static int bus_check_end(struct tachyon_bus *bus) {
         int dead = bus_dead(bus), end;
 
         if (dead)
                 return bus_explain_death(dead);
         end = bus_peer_end(bus);
-        if (end)
-                return bus_explain_end(end);
+        return end ? bus_explain_end(end) : 0;
+}
+
+int bus_look_for_room(struct tachyon_bus *bus, uint64_t length) {
+        int r = bus_check_end(bus);
+
+        if (r < 0)
+                return r;
         if (ring_refresh(&bus->out) < 0) {
                 fail(EPROTO, "the peer claims to have read what was not sent");
                 return bus_break(bus);
         }
         return length <= bus->out.limit - bus->out.position;
+}
+
+/*
+ * As bus_look_for_room(). Where others send, it only says whether another try is
+ * worth it: their position may be old here, and what the peer claims is checked
+ * by those who send.
+ */
+static int bus_look_again(struct room_wait *wait) {
+        struct tachyon_bus *bus = wait->bus;
+        uint64_t position = bus->out.position;
+        int r = bus_check_end(bus);
+
+        if (r < 0) /* first: in a forked child, nothing of the rings is mapped */
+                return r;
+        wait->seen = atomic_load_explicit(bus->out.peer_read_position, memory_order_relaxed);
+        if (!wait->others_send)
+                return bus_look_for_room(bus, wait->length);
+        return (int64_t)(wait->seen + ring_capacity(bus->out.mask) - FRAME_ALIGNMENT - position) >=
+               (int64_t)wait->length;
 }
 
 void bus_want_room(struct tachyon_bus *bus, uint64_t length) {
@@ -312,12 +345,13 @@ void bus_want_nothing(struct tachyon_bus *bus) {
         atomic_store_explicit(&bus->control->space_target, bus->out.read_position, memory_order_relaxed);
 }
 
-static int bus_sleep_for_room(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
+static int bus_sleep_for_room(struct room_wait *wait, int64_t deadline) {
+        struct tachyon_bus *bus = wait->bus;
         int r;
 
         sleeper_announce(&bus->space_sleeper);
         bus_barrier(bus);
-        r = bus_look_for_room(bus, length);
+        r = bus_look_again(wait);
         if (r == 0)
                 r = bus_sleep(bus, &bus->space_sleeper, deadline);
         sleeper_retire(&bus->space_sleeper);
@@ -326,16 +360,20 @@ static int bus_sleep_for_room(struct tachyon_bus *bus, uint64_t length, int64_t 
         return r;
 }
 
-static int bus_await_room_busy(struct tachyon_bus *bus, uint64_t length, int64_t deadline) {
+static bool room_wait_is_over(void *wait) {
+        return waiting_is_over(((struct room_wait *)wait)->bus);
+}
+
+static int bus_await_room_busy(struct room_wait *wait, int64_t deadline) {
         int r, again;
 
-        bus_want_room(bus, length);
-        while ((r = bus_look_for_room(bus, length)) == 0) {
-                if (sleeper_spin(&bus->space_sleeper, deadline, room_moved, waiting_is_over, bus))
+        bus_want_room(wait->bus, wait->length);
+        while ((r = bus_look_again(wait)) == 0) {
+                if (sleeper_spin(&wait->bus->space_sleeper, deadline, room_moved, room_wait_is_over, wait))
                         continue;
-                r = bus_sleep_for_room(bus, length, deadline);
+                r = bus_sleep_for_room(wait, deadline);
                 if (r < 0) {
-                        again = bus_look_for_room(bus, length);
+                        again = bus_look_again(wait);
                         return again > 0 ? 0 : again < 0 ? again : r;
                 }
         }
@@ -375,13 +413,13 @@ static void bus_let_room_gather(struct tachyon_bus *bus) {
 }
 
 /* 0: a message of this size fits; or an error, -EAGAIN for an immediate deadline. */
-static int bus_find_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
-        uint64_t length = frame_length(size, FRAME_INLINE_SIZE);
+static int bus_find_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns, bool others_send) {
+        struct room_wait wait = { bus, frame_length(size, FRAME_INLINE_SIZE), 0, others_send };
         int r;
 
         r = bus_check_size(bus, size);
         if (r == 0)
-                r = bus_look_for_room(bus, length);
+                r = bus_look_again(&wait);
         if (r < 0)
                 return r;
         if (bus->out.reserved)
@@ -390,7 +428,7 @@ static int bus_find_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout
                 return 0;
         if (timeout_ns == 0) {
                 bus_probe_sometimes(bus);
-                r = bus_look_for_room(bus, length);
+                r = bus_look_again(&wait);
                 return r ? (r < 0 ? r : 0) : -EAGAIN;
         }
         r = bus_enter(bus);
@@ -398,7 +436,7 @@ static int bus_find_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout
                 return r;
         r = sleeper_occupy(&bus->space_sleeper);
         if (r == 0) {
-                r = bus_await_room_busy(bus, length, deadline_after(timeout_ns));
+                r = bus_await_room_busy(&wait, deadline_after(timeout_ns));
                 if (r < 0)
                         bus_want_nothing(bus);
                 sleeper_vacate(&bus->space_sleeper);
@@ -407,11 +445,15 @@ static int bus_find_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout
 }
 
 int bus_await_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
-        int r = bus_find_room(bus, size, timeout_ns);
+        int r = bus_find_room(bus, size, timeout_ns, false);
 
         if (r == 0 && timeout_ns != 0 && bus->settings.spin_ns)
                 bus_let_room_gather(bus);
         return r;
+}
+
+int bus_watch_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
+        return bus_find_room(bus, size, timeout_ns, true);
 }
 
 TACHYON_API int tachyon_bus_wait_space(tachyon_bus *bus, size_t size, int64_t timeout_ns) {

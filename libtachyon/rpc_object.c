@@ -91,8 +91,11 @@ TACHYON_API int tachyon_rpc_try_reply(tachyon_rpc *rpc, uint64_t id, const void 
 }
 
 TACHYON_API int tachyon_rpc_wait_room(tachyon_rpc *rpc, size_t size, int64_t timeout_ns) {
-        int r = bus_await_room(rpc->bus, ring_uncorrelated_size(size), 0);
+        int r;
 
+        if (rpc->serves) /* for one of the threads that reply */
+                return bus_watch_room(rpc->bus, ring_uncorrelated_size(size), timeout_ns);
+        r = bus_await_room(rpc->bus, ring_uncorrelated_size(size), 0);
         if (r != -EAGAIN || timeout_ns == 0)
                 return r;
         r = bus_await_either(rpc->bus, ring_uncorrelated_size(size), deadline_after(timeout_ns));

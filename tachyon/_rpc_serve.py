@@ -40,7 +40,7 @@ _slot = function("tachyon_rpc_slot")
 _rpc_free = function("tachyon_rpc_free")
 _bus_free = function("tachyon_bus_free")
 _wait_data = function("tachyon_bus_wait_data")
-_wait_space = function("tachyon_bus_wait_space")
+_wait_room = function("tachyon_rpc_wait_room")
 _arm_space = function("tachyon_bus_arm_space")
 _disarm_space = function("tachyon_bus_disarm_space")
 
@@ -297,7 +297,8 @@ class ServingEnd(End):
             # One at a time may wait for room; the next one finds it, or waits in turn.
             if self._awaiting.acquire(timeout=-1 if left_ns < 0 else min(left_ns / 1e9, 1e6)):
                 try:
-                    status = call_blocking(_wait_space, countdown, self._handle, room_of(size))
+                    # Other threads may reply meanwhile: that is what this one is for.
+                    status = call_blocking(_wait_room, countdown, self._rpc, size)
                 finally:
                     self._awaiting.release()
             # Busy: a reply is being written in place. The next try waits for its end, or says so.

@@ -214,6 +214,51 @@ static void *receiver_main(void *unused) {
         return unused;
 }
 
+/* ---- in the middle of another thread's work ----------------------------- */
+
+/* Where ring_pass() has moved read_position, and not yet the cursor. */
+static void test_stats_while_another_thread_receives(void) {
+        tachyon_stats stats = { .struct_size = sizeof(stats) };
+        struct ring_consumer *in;
+
+        ends_make(0);
+        in = &ends[1].bus->in;
+        CHECK_EQ(tachyon_bus_send(ends[0].bus, "x", 1, 1, 0), 0);
+        atomic_store(in->read_position, atomic_load(&in->cursor) + FRAME_ALIGNMENT);
+        CHECK_EQ(tachyon_bus_stats(ends[1].bus, &stats), 0);
+        CHECK_EQ(stats.recv_used, 0);
+        ends_free();
+}
+
+static void *watcher_main(void *bus) {
+        CHECK_EQ(bus_watch_room(bus, CAPACITY / 2, LONG), 0);
+        return bus;
+}
+
+/* Who waits while others send changes nothing that is theirs. */
+static void test_watching_for_room_leaves_it_to_those_who_send(void) {
+        struct ring_producer *out, before;
+        unsigned char bytes[64];
+        pthread_t watcher;
+
+        ends_make(0);
+        out = &ends[0].bus->out;
+        while (tachyon_bus_send(ends[0].bus, "full", 4, 1, 0) == 0)
+                continue;
+        before = *out;
+        watcher = thread_start(watcher_main, ends[0].bus);
+        while (tachyon_bus_recv_copy(ends[1].bus, bytes, sizeof(bytes), NULL, 0) == 4)
+                continue;
+        thread_join(watcher);
+        CHECK_EQ(out->limit, before.limit);
+        CHECK_EQ(out->read_position, before.read_position);
+        CHECK_EQ(tachyon_bus_send(ends[0].bus, "again", 5, 1, 0), 0);
+        CHECK(out->limit != before.limit);
+        ends_free();
+}
+
+/* ---- all at once -------------------------------------------------------- */
+
 static void run_threads(int64_t spin_ns) {
         const char *wanted = getenv("TACHYON_TEST_MESSAGES");
         pthread_t threads[3];
@@ -240,6 +285,8 @@ static void test_threads_that_sleep(void) {
 
 int main(int argc, char **argv) {
         tests_begin(argc, argv);
+        RUN(test_stats_while_another_thread_receives);
+        RUN(test_watching_for_room_leaves_it_to_those_who_send);
         RUN(test_threads_that_spin);
         RUN(test_threads_that_sleep);
         return tests_end();
