@@ -79,7 +79,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "names", metavar="NAME", nargs="*", help="what to measure, see above; default: all of it"
     )
-    parser.add_argument("--quick", action="store_true", help="less of each, under 20 seconds")
+    parser.add_argument(
+        "--quick", action="store_true", help="less of each; under 20 seconds on an idle machine"
+    )
     parser.add_argument(
         "--rounds",
         metavar="N",
