@@ -164,6 +164,13 @@ const struct frame *bus_look_soon(struct tachyon_bus *bus, uint64_t *sizep) {
 static void bus_unreceive(struct tachyon_bus *bus, const tachyon_message *message) {
         bus->in.messages--;
         bus->in.bytes -= message->size;
+        /*
+         * No lease: a copy that is taken next, without one, leaves this word as it is,
+         * and a forked child counts them. 0 and not the length, which would say that
+         * it was released, to a thread in ring_advance() that saw the cursor behind it.
+         */
+        atomic_store_explicit(&bus->in.leases[(message->lease & bus->in.mask) / FRAME_ALIGNMENT], 0,
+                              memory_order_relaxed);
         atomic_store_explicit(&bus->in.cursor, message->lease, memory_order_release);
 }
 

@@ -230,6 +230,24 @@ static void test_stats_while_another_thread_receives(void) {
         ends_free();
 }
 
+/* Else a forked child would wait for its release, and keep the ring. */
+static void test_what_was_put_back_leaves_no_lease(void) {
+        struct ring_consumer *in;
+        tachyon_message message;
+        char byte;
+
+        ends_make(0);
+        in = &ends[1].bus->in;
+        CHECK_EQ(tachyon_bus_send(ends[0].bus, "x", 1, 1, 0), 0);
+        CHECK_EQ(tachyon_bus_recv(ends[1].bus, &message, 0), 0);
+        CHECK_EQ(tachyon_bus_put_back(ends[1].bus, &message), 0);
+        atomic_store(&ends[1].bus->handle.attention, 0); /* it says fences: the copy takes its quick way without */
+        CHECK_EQ(tachyon_bus_recv_copy(ends[1].bus, &byte, 1, NULL, 0), 1);
+        for (uint64_t line = 0; line < CAPACITY / FRAME_ALIGNMENT; line++)
+                CHECK(!(atomic_load(&in->leases[line]) & LEASE_OUT));
+        ends_free();
+}
+
 static void *watcher_main(void *bus) {
         CHECK_EQ(bus_watch_room(bus, CAPACITY / 2, LONG), 0);
         return bus;
@@ -286,6 +304,7 @@ static void test_threads_that_sleep(void) {
 int main(int argc, char **argv) {
         tests_begin(argc, argv);
         RUN(test_stats_while_another_thread_receives);
+        RUN(test_what_was_put_back_leaves_no_lease);
         RUN(test_watching_for_room_leaves_it_to_those_who_send);
         RUN(test_threads_that_spin);
         RUN(test_threads_that_sleep);
