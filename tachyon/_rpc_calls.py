@@ -14,7 +14,7 @@ from tachyon._wait import Countdown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from numpy.typing import DTypeLike, NDArray
     from typing_extensions import Buffer
@@ -190,6 +190,9 @@ class Request:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Request cannot be sent to another process; send bytes(request.data)")
 
 
 quick(Request, "reply", "data=b'', type_id=0, timeout=None", key="request_reply")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from _thread import RLock
-from ctypes import byref, c_uint64, c_void_p
+from ctypes import ArgumentError, byref, c_uint64, c_void_p
 from operator import index
 
 from tachyon._buffer import PinnedBuffer, pin, unpin
@@ -171,10 +171,14 @@ class ServingEnd(End):
         ClosedError, PeerDeadError, BusyError, ProtocolError, ForkError.
         """
         call_id = call if isinstance(call, int) else call.id
-        if type(data) is bytes and not (len(data) | type_id) >> 32:
-            number = c_uint64(call_id)
-            if not _try_reply(self._rpc, number, data, len(data), type_id):
-                return
+        if type(data) is bytes:
+            number, size = c_uint64(call_id), len(data)
+            try:
+                small = not (size | type_id) >> 32
+                if small and not _try_reply(self._rpc, number, data, size, type_id):
+                    return
+            except (TypeError, ArgumentError):
+                pass  # a type_id that only operator.index() understands, as NumPy's integers
         type_id, countdown = checked_type_id(type_id), Countdown(timeout)
         buffer = PinnedBuffer()
         try:

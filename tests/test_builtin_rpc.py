@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import sys
 import threading
 import weakref
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_builtin import Bytes, Index, outcome, run
 
@@ -131,6 +133,28 @@ def test_both_ways_do_the_same_with_any_arguments() -> None:
     assert quick == over_ctypes
     assert "KeyError: 'from __index__'" in quick and "because: \N{SNOWMAN}" in quick
     assert len(quick.splitlines()) > len(CALLS) + 3 * len(REPLIES)
+
+
+def test_the_type_of_a_reply_may_be_any_kind_of_integer(ends: Ends) -> None:
+    caller, server = ends
+    call = caller.submit(b"", Index(3))
+    for number in (Index(8), np.uint32(8)):
+        server.reply(server.try_request() or 0, b"x", number)  # type: ignore[arg-type]
+        server.reply(0, b"to nobody", type_id=number)  # type: ignore[arg-type]
+    assert call.wait() == b"x"
+    with pytest.raises(TypeError, match="type_id must be an int, not NoneType"):
+        server.reply(0, b"x", None)  # type: ignore[arg-type]
+
+
+def test_a_request_stays_in_its_process(ends: Ends) -> None:
+    caller, server = ends
+    call = caller.submit(b"x")
+    request = server.serve()
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match="cannot be sent to another process"):
+            pickle.dumps(request, protocol)
+    request.reply(b"y")
+    assert call.wait() == b"y"
 
 
 def test_subclasses_may_override_reply(path: Path) -> None:
