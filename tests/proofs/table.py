@@ -48,7 +48,7 @@ PROOFS = [
     ),
     Proof(
         "fuzzing",
-        ["tests/fuzz/run", "--seconds", "15"],
+        ["tests/fuzz/run", "--seconds", "60"],
         ["tests/fuzz/run", "--bare", "--executions", "100000000"],
     ),
     Proof(
