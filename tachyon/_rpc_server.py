@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import errno
 import logging
+import os
 import select
 import threading
 import weakref
@@ -20,7 +21,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tachyon._dispatcher import Answer, Dispatcher, report
-from tachyon._errors import ClosedError, WaitTimeoutError
+from tachyon._errors import ClosedError, ForkError, WaitTimeoutError
 from tachyon._rpc import RpcBus, RpcListener
 from tachyon._rpc_calls import Request
 from tachyon._waker import Waker
@@ -85,6 +86,7 @@ class RpcServer:
         if workers < 0:
             raise ValueError(f"workers must be 0 or more, and is {workers}")
         self._dispatcher = dispatcher
+        self._pid = os.getpid()
         self._clients: dict[int, _Client] = {}  # by each of their descriptors
         self._ready: deque[_Client] = deque()
         self._done: deque[tuple[_Client, Answer]] = deque()
@@ -158,7 +160,10 @@ class RpcServer:
 
     def close(self) -> None:
         """stop(), and wait for the end of serve_forever(); but not in an endpoint, which it
-        waits for itself. May be called again, and from any thread."""
+        waits for itself. May be called again, and from any thread. Does nothing in a forked
+        child, which has neither the thread nor the buses."""
+        if os.getpid() != self._pid:
+            return
         self.stop()
         with self._lock:
             if self._thread is None and self._running is None:
@@ -271,6 +276,8 @@ class RpcServer:
                 self._ready.append(client)
             else:
                 client.ready = False
+        except ForkError:  # an endpoint forked, and this is the child: the parent goes on
+            raise
         except ClosedError:
             self._drop(client)
         except OSError as error:
@@ -364,6 +371,8 @@ class RpcServer:
 
     def _shut_down(self) -> None:
         """In the thread of serve_forever(); the second Ctrl-C may strike in here."""
+        if os.getpid() != self._pid:  # an endpoint forked: the epoll is the parent's, too
+            return
         try:
             self._listener.close()
             if self._pool is not None:

@@ -376,6 +376,45 @@ def test_program_that_forgets_to_close_ends(
     assert not path.exists()
 
 
+def test_child_of_a_fork_ends_without_the_server(
+    path: Path, start_peer: Callable[[str], Peer]
+) -> None:
+    peer = start_peer(
+        "import os\n@rpc(msg_type=1)\ndef echo(request): return bytes(request)\n"
+        "server = RpcServer(path, Dispatcher().register(echo))\nserver.start()\n"
+        "child = os.fork()\nif child == 0: sys.exit(7)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\nsys.stdin.readline()\n"
+    )
+    assert peer.line() == "7"
+    with tachyon.RpcBus.connect(path, timeout=30) as caller:
+        assert caller.call(b"x", 1, 30) == b"x"
+    peer.say()
+    assert peer.finish() == (0, "", "")
+
+
+@pytest.mark.parametrize("end", ["sys.exit(0)", "return b''"])
+def test_child_that_an_endpoint_forks_takes_no_client_along(
+    path: Path, start_peer: Callable[[str], Peer], end: str
+) -> None:
+    peer = start_peer(
+        "import os\n@rpc(msg_type=1)\ndef fork(request):\n  child = os.fork()\n"
+        f"  if child == 0: {end}\n  os.waitpid(child, 0)\n  return bytes(request)\n"
+        "sys.stderr = open(os.devnull, 'w')\n"  # the child's
+        "server = RpcServer(path, Dispatcher().register(fork))\nprint('up')\n"
+        "server.serve_forever()\n"
+    )
+    assert peer.line() == "up"
+    with (
+        tachyon.RpcBus.connect(path, timeout=30) as one,
+        tachyon.RpcBus.connect(path, timeout=30) as another,
+    ):
+        for _ in range(2):
+            assert one.call(b"x", 1, 30) == b"x"
+            assert another.call(b"y", 1, 30) == b"y"
+    with tachyon.RpcBus.connect(path, timeout=30) as late:
+        assert late.call(b"z", 1, 30) == b"z"
+
+
 # ---- the waker ----------------------------------------------------------------------------
 
 
