@@ -221,16 +221,20 @@ class Dispatcher:
         except Exception as error:
             return self.explain(request, error)
         except BaseException as error:
-            try:
-                self.explain(request, error).send(bus, 0)
-            except TachyonError:
-                pass
+            self.tell_of_end(bus, request, error)
             raise
         try:
             bus.reply(request.id, result, 0, 0)
         except (WaitTimeoutError, MessageTooLargeError):
             return Answer(request.id, result)
         return None
+
+    def tell_of_end(self, bus: RpcBus, request: Request, error: BaseException) -> None:
+        """Where an endpoint ends the program: fail its call, if there is room to."""
+        try:
+            self.explain(request, error).send(bus, 0)
+        except TachyonError:
+            pass
 
     def warn_of_views(self, bus: RpcBus, request: Request) -> None:
         """After a request in the ring was released: whether somebody keeps it there."""

@@ -209,6 +209,10 @@ class _Serving:
             answer = None if inspect.isawaitable(result) else Answer.of(request.id, result)
         except Exception as error:
             answer = self._dispatcher.explain(request, error)
+        except (KeyboardInterrupt, SystemExit) as error:
+            with request:
+                self._dispatcher.tell_of_end(self._bus, request, error)
+            raise
         if answer is not None:
             with request:
                 await self._send(answer)
@@ -239,6 +243,9 @@ class _Serving:
                 answer = self._dispatcher.explain(request, error)  # by something that it awaited
             except Exception as error:
                 answer = self._dispatcher.explain(request, error)
+            except (KeyboardInterrupt, SystemExit) as error:
+                self._dispatcher.tell_of_end(self._bus, request, error)
+                raise
             await self._send(answer)
 
     async def _send(self, answer: Answer) -> None:

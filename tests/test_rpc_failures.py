@@ -274,6 +274,24 @@ def test_endpoint_that_ends_the_program_fails_its_call_first(make_ends: MakeEnds
         call = caller.submit(b"", 8)
 
 
+@tachyon.rpc(msg_type=8)
+async def leave_later(request: memoryview) -> None:
+    await asyncio.sleep(0)
+    raise SystemExit(7)
+
+
+@pytest.mark.parametrize("endpoint", [leave, leave_later])
+def test_endpoint_that_ends_the_event_loop_fails_its_call_first(
+    make_ends: MakeEnds, endpoint: Callable[..., Any]
+) -> None:
+    caller, server = make_ends()
+    call = caller.submit(b"", 8)
+    with pytest.raises(SystemExit):
+        asyncio.run(server.aserve_forever(tachyon.Dispatcher().register(endpoint)))
+    with pytest.raises(tachyon.RpcError, match="SystemExit: 7"):
+        call.wait(30)
+
+
 def test_log_that_fails_harms_no_server(make_ends: MakeEnds) -> None:
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
