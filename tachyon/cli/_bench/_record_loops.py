@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 RECORD = np.dtype([("number", "<u8"), ("bid", "<f8"), ("ask", "<f8"), ("check", "<u8")])
-# Records of one call, a quarter of the default ring: while some are read, others are sent.
-TURN = 4096
+# A record takes a line of the ring.
+LINE = 64
 
 
 def make(count: int) -> Any:
@@ -21,17 +21,23 @@ def make(count: int) -> Any:
     return records
 
 
+def _turn(bus: Any) -> int:
+    """Records of one call, a quarter of the ring: while some are read, others are sent."""
+    return int(bus.capacity) // 4 // LINE
+
+
 def produce(bus: Any, warmup: int, count: int) -> None:
     """Send the records, some thousand a call."""
-    records = make(warmup + count)
-    for start in range(0, len(records), TURN):
-        bus.send_records(records[start : start + TURN])
+    records, turn = make(warmup + count), _turn(bus)
+    for start in range(0, len(records), turn):
+        bus.send_records(records[start : start + turn])
 
 
 def _runs(bus: Any, count: int) -> Iterator[Any]:
     """Yield so many records as they come, each run in place; it is given back after its turn."""
+    turn = _turn(bus)
     while count:
-        run = bus.recv_records(RECORD, min(count, TURN))
+        run = bus.recv_records(RECORD, min(count, turn))
         count -= len(run)
         yield run
         del run  # before more is waited for
