@@ -15,17 +15,20 @@ static bool bus_all_was_read(const struct tachyon_bus *bus) {
         return atomic_load_explicit(bus->out.peer_read_position, memory_order_relaxed) == bus->out.position;
 }
 
+/* There is nobody to wake: 0, or the peer's end, if it has not taken all that we sent before. */
+static int bus_ring_end(struct tachyon_bus *bus, const struct waker *waker) {
+        int end = bus_peer_end(bus);
+
+        if (!end || (waker == &bus->data_waker && bus_all_was_read(bus)))
+                return 0;
+        return bus_explain_end(end);
+}
+
 int bus_ring(struct tachyon_bus *bus, struct waker *waker, uint32_t epoch) {
         int r;
 
-        if (epoch == WAITING_CLOSED || bus_peer_end(bus)) {
-                int end = bus_peer_end(bus);
-
-                /* It took all that we sent, and then ended: that is no failure of this message. */
-                if (!end || (waker == &bus->data_waker && bus_all_was_read(bus)))
-                        return 0;
-                return bus_explain_end(end);
-        }
+        if (epoch == WAITING_CLOSED || bus_peer_end(bus))
+                return bus_ring_end(bus, waker);
         if (atomic_load_explicit(&waker->rung, memory_order_relaxed) == epoch)
                 return 0;
         r = bus_enter(bus);
@@ -34,7 +37,7 @@ int bus_ring(struct tachyon_bus *bus, struct waker *waker, uint32_t epoch) {
         r = waker_ring(waker, epoch);
         if (r == -ECONNRESET) {
                 bus_note_gone(bus);
-                r = bus_explain_end(bus_peer_end(bus));
+                r = bus_ring_end(bus, waker); /* it may have polled, and ended between our two looks */
         }
         return bus_leave(bus, r);
 }

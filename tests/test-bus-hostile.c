@@ -372,6 +372,21 @@ static void use_victim(tachyon_bus *bus, uint64_t *random) {
         }
 }
 
+/* It asked for a doorbell, and is gone when it is rung: what it had read by then was sent. */
+static void test_a_peer_that_ends_before_its_doorbell(void) {
+        for (uint64_t read = 0; read <= 64; read += 64) {
+                struct hostile hostile;
+
+                hostile_open(&hostile);
+                atomic_store(&hostile.control->read_position, read);
+                atomic_store(&hostile.control->data_waiting, 1);
+                CHECK_EQ(shutdown(hostile.connection.socket, SHUT_RDWR), 0);
+                CHECK_EQ(tachyon_bus_send(hostile.bus, "x", 1, 0, 0), read ? 0 : -TACHYON_EPEERDEAD);
+                CHECK_EQ(tachyon_bus_send(hostile.bus, "x", 1, 0, 0), -TACHYON_EPEERDEAD);
+                hostile_close(&hostile);
+        }
+}
+
 static void test_scribbling_over_everything(void) {
         for (uint64_t seed = 1; seed <= 40; seed++) {
                 struct hostile hostile;
@@ -401,6 +416,7 @@ int main(int argc, char **argv) {
         RUN(test_a_flood_of_doorbells_ends_the_bus);
         RUN(test_a_doorbell_that_is_never_answered_does_not_block_us);
         RUN(test_half_closed_sockets);
+        RUN(test_a_peer_that_ends_before_its_doorbell);
         RUN(test_scribbling_over_everything);
         return tests_end();
 }
