@@ -382,6 +382,8 @@ def test_child_of_a_fork_ends_without_the_server(
     peer = start_peer(
         "import os\n@rpc(msg_type=1)\ndef echo(request): return bytes(request)\n"
         "server = RpcServer(path, Dispatcher().register(echo))\nserver.start()\n"
+        # From 3.12 on, Python warns of what we want to see: a fork beside another thread.
+        "import warnings\nwarnings.simplefilter('ignore', DeprecationWarning)\n"
         "child = os.fork()\nif child == 0: sys.exit(7)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\nsys.stdin.readline()\n"
     )
