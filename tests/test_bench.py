@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import until
 
+from tachyon import _builtin
 from tachyon.cli import _exit, main
 from tachyon.cli._bench import (
     _amounts,
@@ -26,6 +27,7 @@ from tachyon.cli._bench import (
     _python_pair,
     _stats,
 )
+from tachyon.cli.bench import QUICK_BUDGET_S
 
 ROOT = Path(__file__).parent.parent
 FEW = ["--count", "120", "--warmup", "30"]
@@ -244,7 +246,8 @@ def test_all_rows_are_there(result: dict[str, Any]) -> None:
 
 
 def test_each_row_has_its_figures(result: dict[str, Any]) -> None:
-    assert 1 <= result["rounds"] <= 2  # a busy machine has no time for two
+    # Both that were asked for, unless one took so long that two would be over the budget.
+    assert result["rounds"] == 2 or 2 * result["seconds"] > QUICK_BUDGET_S
     for key, row in result["measurements"].items():
         assert row["min"] <= row["median"] <= row["max"], key
         assert row["role"] in ("limit", "tachyon", "peer")
@@ -338,7 +341,8 @@ def test_text_shows_every_case_and_bound(result: dict[str, Any]) -> None:
         assert row["case"] in text and row["label"] in text
     for row in result["bounds"]:
         assert (row["name"] in text) is (row["measured"] is not None)
-    assert "the Message" in text  # of --where, whichever way this Python takes
+    # Of --where, by the way that this Python takes.
+    assert ("the Message, and " if _builtin.QUICK else "making the Message") in text
 
 
 def test_a_chart_of_text_shows_round_trips_and_bounds(result: dict[str, Any]) -> None:
