@@ -199,6 +199,13 @@ extern "C" {
         message: *mut tachyon_message,
         timeout_ns: i64,
     ) -> c_int;
+    pub fn tachyon_bus_recv_copy(
+        bus: *mut tachyon_bus,
+        buffer: *mut c_void,
+        capacity: usize,
+        type_id: *mut u32,
+        timeout_ns: i64,
+    ) -> i64;
     pub fn tachyon_bus_recv_batch(
         bus: *mut tachyon_bus,
         messages: *mut tachyon_message,
