@@ -1,0 +1,216 @@
+package tachyon;
+
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.lang.ref.Reference;
+import java.util.Arrays;
+
+/**
+ * The receiving half of a bus: tries in critical calls, and waits for data in plain ones. Its turn
+ * holds from the try to the wait and back, so nobody else takes the message.
+ */
+final class Receiving {
+    /** tachyon_message in tachyon.h. */
+    static final long MESSAGE_SIZE = 40;
+
+    static final long DATA = 0;
+    static final long SIZE = 8;
+    static final long LEASE = 16;
+    static final long CORRELATION_ID = 24;
+    static final long TYPE_ID = 32;
+
+    private static final int SMALL = 4096; // messages up to this size take one call
+
+    /** A try: its result, or -EAGAIN. */
+    @FunctionalInterface
+    private interface Try {
+        long run(long bus);
+    }
+
+    private final Object owner; // must not be collected while a call is in the library
+    private final Handle handle;
+    private final byte[] small = new byte[SMALL];
+    private final MemorySegment smallMemory = MemorySegment.ofArray(small);
+    private final MemorySegment raw = Arena.ofAuto().allocate(MESSAGE_SIZE, 8);
+
+    Receiving(Object owner, Handle handle) {
+        this.owner = owner;
+        this.handle = handle;
+    }
+
+    private boolean enter(Deadline deadline) throws InterruptedException {
+        return handle.receiving.tryAcquire() || deadline.acquire(handle.receiving);
+    }
+
+    private void leave() {
+        handle.receiving.release();
+        Reference.reachabilityFence(owner);
+    }
+
+    private boolean awaitData(Deadline deadline) throws InterruptedException {
+        if (deadline == Deadline.NOW) {
+            return false;
+        }
+        long bus = handle.address();
+        long result = Interrupter.waiting(deadline, timeout -> Native.waitData(bus, timeout));
+        if (result < 0 && result != -Errno.ETIMEDOUT && result != -Errno.EAGAIN) {
+            throw TachyonException.of(result, "receive");
+        }
+        return result == 0;
+    }
+
+    /** What a try gives, or -EAGAIN: nothing came in that time. */
+    private long repeat(Try call, Deadline deadline) throws InterruptedException {
+        for (;;) {
+            long result = call.run(handle.address());
+            if (result >= 0) {
+                return result;
+            }
+            if (result != -Errno.EAGAIN) {
+                throw TachyonException.of(result, "receive");
+            }
+            if (!awaitData(deadline)) {
+                return -Errno.EAGAIN;
+            }
+        }
+    }
+
+    /** Null: nothing came in that time. */
+    Message message(Deadline deadline) throws InterruptedException {
+        if (!enter(deadline)) {
+            return null;
+        }
+        try {
+            for (;;) {
+                long size = copy(smallMemory, SMALL);
+                if (size >= 0) {
+                    return new Message(Arrays.copyOf(small, (int) size), raw.get(JAVA_INT, TYPE_ID));
+                }
+                if (size == -Errno.EMSGSIZE) {
+                    return large();
+                }
+                if (!awaitData(deadline)) {
+                    return null;
+                }
+            }
+        } finally {
+            leave();
+        }
+    }
+
+    /** The size of what was copied, or -EAGAIN, or -EMSGSIZE: it is larger, and stays. */
+    private long copy(MemorySegment buffer, long capacity) {
+        long size = Native.tryRecvCopy(handle.address(), buffer, capacity, raw.address() + TYPE_ID);
+        if (size < 0 && size != -Errno.EAGAIN && size != -Errno.EMSGSIZE) {
+            throw TachyonException.of(size, "receive");
+        }
+        return size;
+    }
+
+    /** One that is there, copied by the JVM, which can stop for a safepoint meanwhile. */
+    private Message large() {
+        MemorySegment view = take();
+        try {
+            return new Message(view.toArray(ValueLayout.JAVA_BYTE), raw.get(JAVA_INT, TYPE_ID));
+        } finally {
+            handle.release(raw.get(JAVA_LONG, LEASE));
+        }
+    }
+
+    private MemorySegment take() {
+        int result = Native.tryRecv(handle.address(), raw.address());
+        if (result < 0) {
+            throw TachyonException.of(result, "receive");
+        }
+        return MemorySegment.ofAddress(raw.get(JAVA_LONG, DATA)).reinterpret(raw.get(JAVA_LONG, SIZE));
+    }
+
+    /** False: nothing came in that time. */
+    boolean into(MessageBuffer buffer, Deadline deadline) throws InterruptedException {
+        if (!enter(deadline)) {
+            return false;
+        }
+        try {
+            for (;;) {
+                long size = copy(buffer.memory(), Math.min(buffer.memory().byteSize(), Native.CRITICAL_BYTES));
+                if (size >= 0) {
+                    buffer.set(size, raw.get(JAVA_INT, TYPE_ID));
+                    return true;
+                }
+                if (size == -Errno.EMSGSIZE) {
+                    large(buffer);
+                    return true;
+                }
+                if (!awaitData(deadline)) {
+                    return false;
+                }
+            }
+        } finally {
+            leave();
+        }
+    }
+
+    private void large(MessageBuffer buffer) {
+        MemorySegment view = take();
+        try {
+            if (view.byteSize() > buffer.memory().byteSize()) {
+                buffer.grow(view.byteSize());
+            }
+            MemorySegment.copy(view, 0, buffer.memory(), 0, view.byteSize());
+            buffer.set(view.byteSize(), raw.get(JAVA_INT, TYPE_ID));
+        } finally {
+            handle.release(raw.get(JAVA_LONG, LEASE));
+        }
+    }
+
+    /** Null: nothing came in that time. */
+    Lease lease(Deadline deadline) throws InterruptedException {
+        if (!enter(deadline)) {
+            return null;
+        }
+        try {
+            if (repeat(bus -> Native.tryRecv(bus, raw.address()), deadline) < 0) {
+                return null;
+            }
+            return new Lease(handle, raw);
+        } finally {
+            leave();
+        }
+    }
+
+    /** Null: nothing came in that time. */
+    Batch batch(int max, Deadline deadline) throws InterruptedException {
+        if (max < 1) {
+            throw new IllegalArgumentException("a batch has at least one message, not " + max);
+        }
+        if (!enter(deadline)) {
+            return null;
+        }
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment messages = arena.allocate(MESSAGE_SIZE * max, 8);
+            long count = repeat(bus -> Native.tryRecvBatch(bus, messages, max), deadline);
+            return count < 0 ? null : new Batch(handle, messages, (int) count);
+        } finally {
+            leave();
+        }
+    }
+
+    /** Null: nothing came in that time. */
+    Records records(long recordSize, long max, long typeId, Deadline deadline) throws InterruptedException {
+        if (!enter(deadline)) {
+            return null;
+        }
+        try {
+            raw.set(JAVA_INT, TYPE_ID, (int) typeId); // the records' own fields end before it
+            long tag = typeId == Bus.ANY_TYPE ? 0 : raw.address() + TYPE_ID;
+            long count = repeat(bus -> Native.tryRecvRecords(bus, raw.address(), recordSize, max, tag), deadline);
+            return count < 0 ? null : new Records(handle, raw, recordSize);
+        } finally {
+            leave();
+        }
+    }
+}
