@@ -28,7 +28,8 @@ def run(*command: str | Path, cwd: Path = ROOT) -> None:
         done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     except FileNotFoundError:
         raise BuildError(
-            f"there is no {command[0]} on the path: see bindings/install-toolchains"
+            f"there is no {command[0]} on the path: pip has meson and ninja,"
+            " bindings/install-toolchains installs the others"
         ) from None
     if done.returncode:
         raise BuildError(f"{' '.join(map(str, command))}:\n{done.stdout.decode()}")
@@ -103,5 +104,8 @@ def build(
     programs = {}
     for language in languages:
         tell(language)
-        programs[language] = LANGUAGES[language](builder, program)
+        try:
+            programs[language] = LANGUAGES[language](builder, program)
+        except BuildError as error:
+            raise BuildError(f"{language}: {error}") from None
     return programs

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from datetime import datetime, timezone
 from typing import Any
 
 from tachyon.cli import _exit, _text
-from tachyon.cli._bench import _amounts, _cases, _links, _machine, _native, _result, _rounds
+from tachyon.cli._bench import (
+    _amounts,
+    _cases,
+    _languages,
+    _links,
+    _machine,
+    _native,
+    _programs,
+    _result,
+    _rounds,
+)
 from tachyon.cli._progress import Progress
 
 DESCRIPTION = """\
@@ -31,6 +42,10 @@ one round, medians over the rounds.
   records    the stream from Python as NumPy arrays of records
   arrays     arrays of 1 MiB from Python, made in the ring and added up in place
   peers      tachyon and the peers of rtt, stream, bandwidth and python, no limits
+
+  languages  by itself, and not part of all of it: round trips, stream, records and
+             the cost of a call from each language, beside C. Its programs are built
+             in a clone of tachyon, with the toolchains of bindings/install-toolchains
 """
 
 EPILOG = f"""\
@@ -111,6 +126,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure nothing: show the bounds of these earlier runs and their medians",
     )
     parser.add_argument(
+        "--languages",
+        metavar="LIST",
+        type=lambda text: text.split(","),
+        help="languages: which of them, separated by commas; default: all. C is always there",
+    )
+    parser.add_argument(
+        "--clone",
+        metavar="DIR",
+        help="languages: where the clone is; default: the working folder",
+    )
+    parser.add_argument(
         "--where",
         action="store_true",
         help="where each nanosecond of send() and recv() from Python goes; part of python too",
@@ -124,13 +150,15 @@ def run(args: argparse.Namespace) -> int:
     """Measure, and print; 0 even where a bound is missed: that is a finding, not a failure."""
     if args.medians:
         return _show_medians(args)
-    _check_names(args.names)
+    _check_names(args)
     if args.plot:
         _check_plot()
-    _native.find_program()
+    if _languages.NAME not in args.names:
+        _native.find_program()
     cores = args.cores if hasattr(args, "cores") else _machine.choose_cores()
     with Progress(sys.stderr) as progress:
-        result = _measure(args, cores, progress)
+        measure = _measure_languages if _languages.NAME in args.names else _measure
+        result = measure(args, cores, progress)
     if args.plot:
         _draw(result, args.plot)
     if args.json:
@@ -150,12 +178,20 @@ def _show_medians(args: argparse.Namespace) -> int:
     return _exit.DONE
 
 
-def _check_names(names: list[str]) -> None:
-    for name in names:
-        if name not in _cases.NAMES:
+def _check_names(args: argparse.Namespace) -> None:
+    known = (*_cases.NAMES, _languages.NAME)
+    for name in args.names:
+        if name not in known:
             raise _exit.Failure(
-                _exit.USAGE, f"{name!r} is not one of {', '.join(_cases.NAMES)}; see --help"
+                _exit.USAGE, f"{name!r} is not one of {', '.join(known)}; see --help"
             )
+    alone = args.names == [_languages.NAME] and not (args.where or args.plot)
+    if not alone and (_languages.NAME in args.names or args.languages or args.clone):
+        raise _exit.Failure(
+            _exit.USAGE,
+            "languages goes by itself, without --where and --plot;"
+            " --languages and --clone belong to it",
+        )
 
 
 # ---- what to measure --------------------------------------------------------
@@ -183,7 +219,7 @@ def _is_wanted(measurement: _cases.Measurement, names: list[str]) -> bool:
 
 
 def _cases_for(args: argparse.Namespace, peers: list[str]) -> _cases.Cases:
-    amounts = _amounts.TINY if args.tiny else _amounts.QUICK if args.quick else _amounts.FULL
+    amounts = _amounts_of(args)
     records = _links.has_numpy()
     cases = _cases.all_cases(amounts, peers, _machine.last_cache_bytes(), records)
     only_where = args.where and args.names in ([], ["python"])
@@ -215,7 +251,38 @@ def _measure(
     cases = _cases_for(args, peers)
     if not _links.has_numpy():
         missing.append({"name": "records, arrays", "install": "pip install numpy"})
-    facts: dict[str, Any] = {
+    facts = _facts(args, cores, missing)
+    began = time.monotonic()
+    facts["where"] = _measure_where(args, cores, progress)
+    rounds = _rounds_of(args) if cases.measurements else 0
+    budget = QUICK_BUDGET_S if args.quick else float("inf")
+    collected = _rounds.Rounds(cases.measurements, cores).run(rounds, budget, progress.show)
+    result = _result.assemble(cases, collected, facts)
+    result["seconds"] = round(time.monotonic() - began, 2)
+    return result
+
+
+def _measure_languages(
+    args: argparse.Namespace, cores: tuple[int, int] | None, progress: Progress
+) -> dict[str, Any]:
+    commands = _programs.build(args.clone or ".", args.languages, progress.show)
+    cases = _languages.cases(list(commands))
+    facts = _facts(args, cores, [])
+    facts["machine"]["library"] = os.environ["TACHYON_LIBRARY"]  # the clone's
+    began = time.monotonic()
+    with _programs.Programs(commands, cores, _amounts_of(args)) as programs:
+        programs.start(progress.show)
+        rounds = _rounds.Rounds(cases.measurements, cores, programs)
+        collected = rounds.run(_rounds_of(args), float("inf"), progress.show)
+    result = _result.assemble(cases, collected, facts)
+    result["seconds"] = round(time.monotonic() - began, 2)
+    return result
+
+
+def _facts(
+    args: argparse.Namespace, cores: tuple[int, int] | None, missing: list[dict[str, str]]
+) -> dict[str, Any]:
+    return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "quick": args.quick,
         "names": args.names or list(_cases.NAMES),
@@ -224,16 +291,14 @@ def _measure(
         "peers": _links.versions(),
         "missing": missing,
     }
-    began = time.monotonic()
-    facts["where"] = _measure_where(args, cores, progress)
-    rounds = args.rounds or (1 if args.tiny else QUICK_ROUNDS if args.quick else ROUNDS)
-    if not cases.measurements:
-        rounds = 0
-    budget = QUICK_BUDGET_S if args.quick else float("inf")
-    collected = _rounds.Rounds(cases.measurements, cores).run(rounds, budget, progress.show)
-    result = _result.assemble(cases, collected, facts)
-    result["seconds"] = round(time.monotonic() - began, 2)
-    return result
+
+
+def _rounds_of(args: argparse.Namespace) -> int:
+    return int(args.rounds or (1 if args.tiny else QUICK_ROUNDS if args.quick else ROUNDS))
+
+
+def _amounts_of(args: argparse.Namespace) -> _amounts.Amounts:
+    return _amounts.TINY if args.tiny else _amounts.QUICK if args.quick else _amounts.FULL
 
 
 def _measure_where(

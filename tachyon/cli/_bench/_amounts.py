@@ -27,6 +27,8 @@ class Amounts:
     many: tuple[int, ...]
     capacities: tuple[int, ...]
     few_rounds: int  # of `many` and `capacity`
+    program_s: float  # `languages`: a round of each program, and how long it runs before the first
+    program_warm_s: float
 
 
 FULL = Amounts(
@@ -46,6 +48,8 @@ FULL = Amounts(
     many=(1, 10, 100, 1000),
     capacities=tuple(1 << n for n in range(12, 27, 2)),
     few_rounds=5,
+    program_s=0.08,
+    program_warm_s=1.5,
 )
 QUICK = replace(
     FULL,
@@ -63,6 +67,8 @@ QUICK = replace(
     many=(1, 1000),
     capacities=(4 * KIB, 64 * KIB, MIB, 64 * MIB),
     few_rounds=1,
+    program_s=0.03,
+    program_warm_s=0.5,
 )
 # For tests of everything but the figures.
 TINY = replace(
@@ -81,4 +87,6 @@ TINY = replace(
     slow_messages=100,
     many=(1, 10),
     capacities=(4 * KIB, 64 * KIB, MIB),
+    program_s=0.001,
+    program_warm_s=0.0,
 )

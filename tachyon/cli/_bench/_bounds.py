@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tachyon.cli._bench._amounts import MIB
 from tachyon.cli._bench._cases import MANY_CAPACITY
+from tachyon.cli._bench._languages import LEAST_RECORDS, MOST_OF_RAW, NAME, key, title
 
 SLACK_BYTES = 64 << 10
 
@@ -63,6 +64,22 @@ def _idle_overhead(result: dict[str, Any]) -> float | None:
     return max(found, default=None)
 
 
+def _of_raw(language: str) -> Callable[[dict[str, Any]], float | None]:
+    def measured(result: dict[str, Any]) -> float | None:
+        row = result["measurements"].get(key("calls", language))
+        return row["figures"]["of_raw"] if row else None
+
+    return measured
+
+
+def _records(language: str) -> Callable[[dict[str, Any]], float | None]:
+    def measured(result: dict[str, Any]) -> float | None:
+        row = result["measurements"].get(key("records", language))
+        return row["median"] if row else None
+
+    return measured
+
+
 BOUNDS = (
     Bound("C round trip, 32 B / rotating line", "<=", 1.15, _ratio("rtt/32/tachyon:limit")),
     Bound("C round trip, 32 B / one line", "<=", 1.7, _ratio("rtt/32/tachyon:line")),
@@ -114,6 +131,18 @@ BOUNDS = (
     Bound("memory per idle bus beyond its rings, bytes", "<=", SLACK_BYTES, _idle_overhead),
 )
 
+# Of `languages`, which is measured by itself.
+LANGUAGES = (
+    *(
+        Bound(f"{title(language)} call / its cheapest way to call C", "<=", most, _of_raw(language))
+        for language, most in MOST_OF_RAW.items()
+    ),
+    *(
+        Bound(f"{title(language)} records, a second", ">=", least, _records(language))
+        for language, least in LEAST_RECORDS.items()
+    ),
+)
+
 
 def judge(bound: Bound, measured: float | None) -> dict[str, Any]:
     """Return a bound with what was measured; "holds" is None where nothing was."""
@@ -130,5 +159,6 @@ def judge(bound: Bound, measured: float | None) -> dict[str, Any]:
 
 
 def check(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return every bound, judged by this result."""
-    return [judge(bound, bound.measured(result)) for bound in BOUNDS]
+    """Return every bound of what was asked for, judged by this result."""
+    bounds = LANGUAGES if NAME in result["names"] else BOUNDS
+    return [judge(bound, bound.measured(result)) for bound in bounds]

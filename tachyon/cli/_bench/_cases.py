@@ -55,6 +55,7 @@ class Measurement:
     unit: str
     native: tuple[str, ...] = ()  # arguments of tachyon-bench
     python: dict[str, Any] = field(default_factory=dict, hash=False)  # a job of _worker
+    program: tuple[str, ...] = ()  # language and work, of _programs
     curve: bool = False  # keep all samples
     most_rounds: int = 1000
 

@@ -27,9 +27,12 @@ def load(path: str) -> Result:
 
 
 def combine(runs: list[Result]) -> Result:
-    """Return every bound with what each run measured, and whether the median of them holds."""
+    """Return their bounds with what each run measured, and whether the median of them holds."""
     rows = []
-    for bound in _bounds.BOUNDS:
+    named = {row["name"] for run in runs for row in run["bounds"]}
+    for bound in (*_bounds.BOUNDS, *_bounds.LANGUAGES):
+        if bound.name not in named:
+            continue
         found = [row for run in runs for row in run["bounds"] if row["name"] == bound.name]
         measured = [row["measured"] for row in found if row["measured"] is not None]
         median = statistics.median(measured) if measured else None

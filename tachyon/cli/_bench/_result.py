@@ -75,7 +75,7 @@ def _measurement(measurement: Measurement, collected: Collected) -> dict[str, An
         "label": measurement.label,
         "role": measurement.role,
         "unit": measurement.unit,
-        "command": list(measurement.native) or measurement.python,
+        "command": list(measurement.native or measurement.program) or measurement.python,
         **_spread([value_of(measurement, result) for result in found]),
         "figures": _medians([result.get("figures", {}) for result in found]),
     }

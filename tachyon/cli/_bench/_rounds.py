@@ -16,6 +16,7 @@ from typing import Any
 from tachyon.cli import _exit
 from tachyon.cli._bench import _native, _stats
 from tachyon.cli._bench._cases import Measurement
+from tachyon.cli._bench._programs import Programs
 from tachyon.cli._bench._python_pair import PythonPair
 
 Round = dict[str, dict[str, Any]]  # what was measured, by key of the measurement
@@ -52,9 +53,15 @@ def idle_bytes_per_bus(result: dict[str, Any]) -> float:
 class Rounds:
     """Runs measurements on two cores, or wherever the kernel likes where cores is None."""
 
-    def __init__(self, measurements: list[Measurement], cores: tuple[int, int] | None) -> None:
+    def __init__(
+        self,
+        measurements: list[Measurement],
+        cores: tuple[int, int] | None,
+        programs: Programs | None = None,
+    ) -> None:
         self._measurements = measurements
         self._cores = cores
+        self._programs = programs
         self._pair = PythonPair(cores)
         self._seconds: dict[str, float] = {}
         self.collected = Collected()
@@ -103,6 +110,9 @@ class Rounds:
             self._keep_samples(measurement, this[measurement.key], path)
 
     def _run_one(self, measurement: Measurement, samples_path: str | None) -> dict[str, Any]:
+        if measurement.program:
+            assert self._programs
+            return self._programs.run(*measurement.program)
         if not measurement.native:
             return self._pair.run(measurement.python, samples_path)
         arguments = list(measurement.native)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tachyon.cli import _text as numbers
+from tachyon.cli._bench import _languages
 
 Result = dict[str, Any]
 
@@ -18,6 +19,7 @@ def render(result: Result) -> str:
     parts = [
         _head(result),
         *_cases(result),
+        _by_language(result),
         _where(result),
         _bounds(result),
         _tail(result),
@@ -70,9 +72,12 @@ def _head(result: Result) -> str:
 
 
 def _cases(result: Result) -> Iterator[str]:
-    titles = dict.fromkeys(row["case"] for row in result["measurements"].values())
+    measurements = {
+        key: row for key, row in result["measurements"].items() if row["group"] != _languages.NAME
+    }
+    titles = dict.fromkeys(row["case"] for row in measurements.values())
     for title in titles:
-        rows = {key: row for key, row in result["measurements"].items() if row["case"] == title}
+        rows = {key: row for key, row in measurements.items() if row["case"] == title}
         yield "\n".join([*_rows(title, rows), *_ratios(rows, result["ratios"])])
 
 
@@ -103,6 +108,34 @@ def _ratios(rows: Result, ratios: Result) -> Iterator[str]:
             title = ratio["title"].partition(": ")[2] or ratio["title"]
             spread = f"({ratio['min']:.3g} to {ratio['max']:.3g})"
             yield f"    {title:<54} {ratio_text(ratio['median']):>9}  {spread}"
+
+
+def _by_language(result: Result) -> str:
+    """One row a language: what it reaches, what of C's that is, and what its calls cost."""
+    languages = _languages.languages_of(result)
+    if not languages:
+        return ""
+    works = {"rtt": "round trip", "stream": "one by one", "records": "as records"}
+    head = "".join(f"{title:>12}{'by C':>8}" for title in works.values())
+    lines = [
+        f"32 bytes, both sides in{head}{'send + recv':>13}{'at best':>9}{'ratio':>8}",
+        *(_language(result, language, list(works)) for language in languages),
+        "at best: a send and a receive by the cheapest way that the language has to call C",
+    ]
+    return "\n".join(lines)
+
+
+def _language(result: Result, language: str, works: list[str]) -> str:
+    rows, cells = result["measurements"], []
+    for work in works:
+        key = _languages.key(work, language)
+        ratio = result["ratios"].get(f"{key}:{_languages.BASE}")
+        by_c = f"{ratio['median']:.2f}" if ratio else "1"
+        cells.append(f"{_value(rows[key]):>12}{by_c:>8}")
+    calls = rows[_languages.key("calls", language)]
+    raw_ns, of_raw = calls["figures"]["raw_ns"], calls["figures"]["of_raw"]
+    cells.append(f"{_value(calls):>13}{nanoseconds(raw_ns):>9}{of_raw:>8.2f}")
+    return f"  {_languages.title(language):<21}{''.join(cells)}"
 
 
 def _where(result: Result) -> str:
@@ -139,10 +172,11 @@ def _tail(result: Result) -> str:
             f"one reading of the clock ({result['timer']['clock']}) is in every percentile, not in"
             f" the typical ones: p50 {timer['p50']:.0f} ns, p99.9 {timer['p99.9']:.0f} ns"
         )
-    methods = result["percentiles"]
-    lines.append(
-        f"percentiles: of a round {methods['of_a_round']}; of all {methods['of_all_rounds']}"
-    )
+    if any("percentiles_ns" in row for row in result["measurements"].values()):
+        methods = result["percentiles"]
+        lines.append(
+            f"percentiles: of a round {methods['of_a_round']}; of all {methods['of_all_rounds']}"
+        )
     lines += [f"not measured: {row['name']}; {row['install']}" for row in result["missing"]]
     lines += [f"failed: {key}: {why}" for key, why in result["failures"].items()]
     return "\n".join(lines)
