@@ -292,6 +292,27 @@ public final class Bus implements AutoCloseable {
         return TachyonException.of(Errno.ETIMEDOUT, attempt, what);
     }
 
+    // ---- waiting, for who has an event loop or coroutines ------------------------------------
+
+    /**
+     * Waits until a receive would not wait, and takes nothing; zero looks once. Failures as of receiving.
+     *
+     * @return whether there is a message; false: the time was over
+     */
+    public boolean awaitData(Duration timeout) throws InterruptedException {
+        return receiving.await(Deadline.in(timeout));
+    }
+
+    /**
+     * Waits until a message of that many bytes could be sent, and sends nothing; zero looks once.
+     * Failures as of sending.
+     *
+     * @return whether there is room; false: the time was over
+     */
+    public boolean awaitRoom(long size, Duration timeout) throws InterruptedException {
+        return sending.await(size, Deadline.in(timeout));
+    }
+
     // ---- facts and the end ---------------------------------------------------------------------
 
     /** {@return facts that do not change} */

@@ -70,6 +70,14 @@ final class Handle implements Runnable {
         return address;
     }
 
+    /** The bus itself, for who holds a permit. */
+    long busAddress() {
+        if (closed) {
+            throw cancelled();
+        }
+        return bus;
+    }
+
     private static CancelledException cancelled() {
         return new CancelledException(Errno.ECANCELED, "this end was closed");
     }

@@ -30,6 +30,8 @@ final class NativeRpc {
             Native.plain("tachyon_rpc_commit_reply", JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_INT);
     private static final MethodHandle FAIL = Native.plain(
             "tachyon_rpc_fail", JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_INT, ADDRESS, JAVA_LONG, JAVA_LONG);
+    private static final MethodHandle WAIT_ROOM =
+            Native.plain("tachyon_rpc_wait_room", JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_LONG);
     private static final MethodHandle CLOSE = Native.plain("tachyon_rpc_close", null, JAVA_LONG);
     private static final MethodHandle FREE = Native.plain("tachyon_rpc_free", null, JAVA_LONG);
 
@@ -118,6 +120,14 @@ final class NativeRpc {
     static int fail(long rpc, long id, int code, MemorySegment text, long size, long timeout) {
         try {
             return (int) FAIL.invokeExact(rpc, id, code, text, size, timeout);
+        } catch (Throwable e) {
+            throw Native.unexpected(e);
+        }
+    }
+
+    static int waitRoom(long rpc, long size, long timeout) {
+        try {
+            return (int) WAIT_ROOM.invokeExact(rpc, size, timeout);
         } catch (Throwable e) {
             throw Native.unexpected(e);
         }

@@ -56,11 +56,26 @@ final class Receiving {
             return false;
         }
         long bus = handle.address();
-        long result = Interrupter.waiting(deadline, timeout -> Native.waitData(bus, timeout));
+        return isThere(Interrupter.waiting(deadline, timeout -> Native.waitData(bus, timeout)));
+    }
+
+    private static boolean isThere(long result) {
         if (result < 0 && result != -Errno.ETIMEDOUT && result != -Errno.EAGAIN) {
             throw TachyonException.of(result, "receive");
         }
         return result == 0;
+    }
+
+    /** Takes nothing; false: nothing came in that time. */
+    boolean await(Deadline deadline) throws InterruptedException {
+        if (!enter(deadline)) {
+            return false;
+        }
+        try {
+            return isThere(Native.waitData(handle.address(), 0)) || awaitData(deadline);
+        } finally {
+            leave();
+        }
     }
 
     /** What a try gives, or -EAGAIN: nothing came in that time. */

@@ -6,6 +6,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.ref.Reference;
+import java.time.Duration;
 import java.util.concurrent.Semaphore;
 
 /** What the two ends of request and reply have in common. Their messages are copies. */
@@ -51,6 +52,34 @@ abstract sealed class RpcEnd implements AutoCloseable permits Caller, Server {
         if (result < 0) {
             throw TachyonException.of(result, attempt);
         }
+    }
+
+    /** A wait that takes nothing; false: the time was over first. */
+    final boolean await(Semaphore turn, Duration timeout, String attempt, Interrupter.Sleep call)
+            throws InterruptedException {
+        Deadline deadline = Deadline.in(timeout);
+        if (!turn.tryAcquire() && !deadline.acquire(turn)) {
+            return false;
+        }
+        try {
+            long result = waiting(deadline, call);
+            if (result != -Errno.EAGAIN && result != -Errno.ETIMEDOUT) {
+                check(result, attempt);
+            }
+            return result >= 0;
+        } finally {
+            leave(turn);
+        }
+    }
+
+    /**
+     * Waits until it is worth trying to submit or to reply with that many bytes, and sends nothing;
+     * zero looks once. Another request or reply may take the room first.
+     *
+     * @return whether it is; false: the time was over
+     */
+    public final boolean awaitRoom(long size, Duration timeout) throws InterruptedException {
+        return await(handle.sending, timeout, "send", left -> NativeRpc.waitRoom(handle.address(), size, left));
     }
 
     /** Copies the bytes into room that was reserved. */

@@ -42,11 +42,26 @@ final class Sending {
             return false;
         }
         long bus = handle.address();
-        long result = Interrupter.waiting(deadline, timeout -> Native.waitSpace(bus, size, timeout));
+        return isThere(Interrupter.waiting(deadline, timeout -> Native.waitSpace(bus, size, timeout)));
+    }
+
+    private static boolean isThere(long result) {
         if (result < 0 && result != -Errno.ETIMEDOUT && result != -Errno.EAGAIN) {
             throw TachyonException.of(result, "send");
         }
         return result == 0;
+    }
+
+    /** Sends nothing; false: there was no room in that time. */
+    boolean await(long size, Deadline deadline) throws InterruptedException {
+        if (!enter(deadline)) {
+            return false;
+        }
+        try {
+            return isThere(Native.waitSpace(handle.address(), size, 0)) || awaitRoom(size, deadline);
+        } finally {
+            leave();
+        }
     }
 
     /** False: there was no room in that time. */

@@ -48,6 +48,15 @@ public final class Server extends RpcEnd {
         return serve(Deadline.in(timeout));
     }
 
+    /**
+     * Waits until there is a request, and takes nothing; zero looks once. Failures as of {@link #serve()}.
+     *
+     * @return whether there is one; false: the time was over
+     */
+    public boolean awaitRequest(Duration timeout) throws InterruptedException {
+        return await(handle.receiving, timeout, "serve", left -> Native.waitData(handle.busAddress(), left));
+    }
+
     private Request serve(Deadline deadline) throws InterruptedException {
         enter(handle.receiving, deadline, "serve");
         try {
