@@ -58,8 +58,12 @@ static inline void send_one(tachyon_bus *bus, const struct message *message) {
         expect(tachyon_bus_send(bus, message, sizeof(*message), 0, -1) == 0, "send");
 }
 
-static inline void receive_one(tachyon_bus *bus, struct message *message, int64_t timeout_ns) {
-        expect(tachyon_bus_recv_copy(bus, message, sizeof(*message), NULL, timeout_ns) == sizeof(*message), "receive");
+static inline void receive_one(tachyon_bus *bus, struct message *message) {
+        tachyon_message received;
+
+        expect(tachyon_bus_recv(bus, &received, -1) == 0 && received.size == sizeof(*message), "receive");
+        memcpy(message, received.data, sizeof(*message));
+        tachyon_bus_release(bus, received.lease);
 }
 
 static double ping(tachyon_bus *bus, uint64_t count) {
@@ -68,7 +72,7 @@ static double ping(tachyon_bus *bus, uint64_t count) {
 
         for (uint64_t i = 0; i < count; i++) {
                 send_one(bus, &message);
-                receive_one(bus, &message, -1);
+                receive_one(bus, &message);
         }
         return now_ns() - begin;
 }
@@ -77,7 +81,7 @@ static double echo(tachyon_bus *bus, uint64_t count) {
         struct message message;
 
         for (uint64_t i = 0; i < count; i++) {
-                receive_one(bus, &message, -1);
+                receive_one(bus, &message);
                 send_one(bus, &message);
         }
         return -1;
@@ -95,10 +99,10 @@ static double consume(tachyon_bus *bus, uint64_t count) {
         struct message message;
         double begin;
 
-        receive_one(bus, &message, -1);
+        receive_one(bus, &message);
         begin = now_ns();
         for (uint64_t i = 1; i < count; i++)
-                receive_one(bus, &message, -1);
+                receive_one(bus, &message);
         return now_ns() - begin;
 }
 
@@ -144,7 +148,7 @@ static double pairs(tachyon_bus *from, tachyon_bus *to, uint64_t count) {
 
         for (uint64_t i = 0; i < count; i++) {
                 send_one(from, &message);
-                receive_one(to, &message, 0);
+                expect(tachyon_bus_recv_copy(to, &message, sizeof(message), NULL, 0) == sizeof(message), "receive");
         }
         return now_ns() - begin;
 }

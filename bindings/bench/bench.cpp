@@ -90,7 +90,8 @@ double pairs(Bus &from, Bus &to, std::uint64_t count) {
 
         for (std::uint64_t i = 0; i < count; i++) {
                 from.send(payload);
-                payload = to.try_recv().value().load<Payload>();
+                if (to.try_recv_bytes(&payload, sizeof(payload)) != sizeof(payload))
+                        throw std::runtime_error("it did not arrive");
         }
         return since(begin);
 }

@@ -34,6 +34,7 @@ import (
 	"iter"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 	"unsafe"
 )
@@ -218,37 +219,45 @@ type Message struct {
 func (b *Bus) Recv(ctx context.Context) (Message, error) {
 	b.receiving.Lock()
 	defer b.receiving.Unlock()
-	var raw C.tachyon_message
-	r := C.int64_t(C.shim_recv(b.handle.bus, &raw, unsafe.Pointer(&b.small), C.size_t(len(b.small)), 0, -1))
-	if r < 0 {
-		copied, err := waiting(ctx, "receive", func(timeout C.int64_t, fd C.int) C.int64_t {
-			return C.int64_t(C.shim_recv(b.handle.bus, &raw, unsafe.Pointer(&b.small), C.size_t(len(b.small)), timeout, fd))
+	message, r := b.receive(0, -1)
+	if r == -C.int64_t(syscall.EAGAIN) {
+		_, err := sleeping(ctx, "receive", func(timeout C.int64_t, fd C.int) C.int64_t {
+			message, r = b.receive(timeout, fd)
+			return r
 		})
-		if err != nil {
-			return Message{}, err
-		}
-		r = C.int64_t(copied)
+		return message, err
 	}
-	message := Message{Data: make([]byte, raw.size), TypeID: uint32(raw.type_id)}
-	if r == 1 {
-		copy(message.Data, b.small[:])
-	} else {
-		copy(message.Data, unsafe.Slice((*byte)(raw.data), raw.size))
-		C.tachyon_bus_release(b.handle.bus, raw.lease)
-	}
-	runtime.KeepAlive(b.handle)
-	return message, nil
+	_, err := result(r, "receive")
+	return message, err
 }
 
 // TryRecv returns a message if there is one; errors as for Recv.
 func (b *Bus) TryRecv() (message Message, ok bool, err error) {
-	ctx, cancel := in(0)
-	defer cancel()
-	message, err = b.Recv(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
+	b.receiving.Lock()
+	defer b.receiving.Unlock()
+	message, r := b.receive(0, -1)
+	if r == -C.int64_t(syscall.EAGAIN) {
 		return message, false, nil
 	}
+	_, err = result(r, "receive")
 	return message, err == nil, err
+}
+
+// receive gives a message, or the library's error.
+func (b *Bus) receive(timeout C.int64_t, fd C.int) (message Message, r C.int64_t) {
+	var raw C.tachyon_message
+	r = C.shim_recv(b.handle.bus, &raw, unsafe.Pointer(&b.small), C.size_t(len(b.small)), timeout, fd)
+	if r >= 0 {
+		message = Message{Data: make([]byte, r), TypeID: uint32(raw.type_id)}
+		if raw.data == nil {
+			copy(message.Data, b.small[:])
+		} else {
+			copy(message.Data, unsafe.Slice((*byte)(raw.data), r))
+			C.tachyon_bus_release(b.handle.bus, raw.lease)
+		}
+	}
+	runtime.KeepAlive(b.handle)
+	return message, r
 }
 
 // Messages yields what is received, until either end closes in good order, or ctx is done; the

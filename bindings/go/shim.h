@@ -4,7 +4,7 @@
  * none is made twice; and a wait and the descriptor that ends it must be set in
  * the same thread, which a goroutine may change between two calls.
  */
-#include <string.h>
+#include <errno.h>
 #include <tachyon.h>
 
 /* The call's result; while it sleeps, the descriptor `interrupt_fd` ends it. */
@@ -18,16 +18,19 @@
                 result_;                                   \
         })
 
-/* 1: a message of at most `room` bytes was copied and released; 0: it is larger, and a lease; or an error. */
-static inline int shim_recv(tachyon_bus *bus, tachyon_message *message, void *buffer, size_t room,
-                            int64_t timeout_ns, int interrupt_fd) {
-        int r = INTERRUPTIBLE(tachyon_bus_recv(bus, message, timeout_ns));
+/*
+ * The bytes of a message. Up to `room` of them were copied; of a larger one `message`
+ * is a lease, and else its data is NULL. Or an error.
+ */
+static inline int64_t shim_recv(tachyon_bus *bus, tachyon_message *message, void *buffer, size_t room,
+                                int64_t timeout_ns, int interrupt_fd) {
+        int64_t r = INTERRUPTIBLE(tachyon_bus_recv_copy(bus, buffer, room, &message->type_id, timeout_ns));
 
-        if (r < 0 || message->size > room)
+        message->data = NULL;
+        if (r != -EMSGSIZE)
                 return r;
-        memcpy(buffer, message->data, message->size);
-        tachyon_bus_release(bus, message->lease);
-        return 1;
+        r = tachyon_bus_recv(bus, message, 0); /* it is there */
+        return r < 0 ? r : (int64_t)message->size;
 }
 
 static inline int shim_recv_lease(tachyon_bus *bus, tachyon_message *message, int64_t timeout_ns, int interrupt_fd) {

@@ -90,6 +90,20 @@ func TestWhatIsSentIsReceived(t *testing.T) {
 	if ok || err != nil {
 		t.Fatal(ok, err)
 	}
+	check(t, producer.Send(soon(t), make([]byte, 1000), 7), nil)
+	message, ok, err := consumer.TryRecv()
+	if !ok || err != nil || len(message.Data) != 1000 || message.TypeID != 7 {
+		t.Fatal(message, ok, err)
+	}
+	if leases := must(consumer.LeasesOut()); leases != 0 {
+		t.Fatal(leases, "leases are out")
+	}
+	check(t, producer.Close(), nil)
+	_, ok, err = consumer.TryRecv()
+	check(t, err, ErrClosed)
+	if ok {
+		t.Fatal("a message after the end")
+	}
 }
 
 func TestContextsEndWaits(t *testing.T) {

@@ -87,6 +87,30 @@ TEST_CASE("what is sent is received") {
         CHECK(message.type_id() == 3);
 }
 
+TEST_CASE("a message is copied into memory of one's own, if it fits there") {
+        Pair pair;
+        char buffer[8] = "old";
+        std::uint32_t type_id = 0;
+
+        CHECK_FALSE(pair.consumer.try_recv_bytes(buffer, sizeof(buffer)));
+        CHECK_THROWS_AS(pair.consumer.recv_bytes(buffer, sizeof(buffer), nullptr, 1ms), tachyon::TimeoutError);
+        pair.producer.send("nine bytes", 1);
+        pair.producer.send("more", 2);
+        CHECK_THROWS_AS(pair.consumer.recv_bytes(buffer, sizeof(buffer)), tachyon::MessageTooLargeError);
+        CHECK_THROWS_AS(pair.consumer.try_recv_bytes(buffer, sizeof(buffer)), tachyon::MessageTooLargeError);
+        CHECK(std::string_view(buffer) == "old");
+        CHECK(pair.consumer.recv(30s).text() == "nine bytes");
+        CHECK(pair.consumer.recv_bytes(buffer, sizeof(buffer), &type_id, 30s) == 4);
+        CHECK(std::string_view(buffer, 4) == "more");
+        CHECK(type_id == 2);
+        pair.producer.send("", 3);
+        CHECK(pair.consumer.try_recv_bytes(buffer, sizeof(buffer), &type_id) == 0u);
+        CHECK(type_id == 3);
+        CHECK(pair.consumer.stats().leases == 0);
+        pair.producer.close();
+        CHECK_THROWS_AS(pair.consumer.try_recv_bytes(buffer, sizeof(buffer)), tachyon::ClosedError);
+}
+
 TEST_CASE("a lease ends with its message, wherever that was moved to") {
         Pair pair;
         std::vector<Message> kept;

@@ -376,6 +376,34 @@ impl Receiver {
         Ok(unsafe { Message::new(self.raw, raw.assume_init()) })
     }
 
+    /// Copies the next message into `buffer`: its size and tag. There is no lease, and for small
+    /// messages this is less work. [`Error::TooLarge`] where it does not fit; it stays the next one.
+    #[inline]
+    pub fn recv_into(&self, buffer: &mut [u8]) -> Result<(usize, u32)> {
+        self.recv_into_ns(buffer, FOREVER)
+    }
+
+    /// [`Receiver::recv_into`] that gives up with [`Error::TimedOut`].
+    pub fn recv_into_timeout(&self, buffer: &mut [u8], timeout: Duration) -> Result<(usize, u32)> {
+        self.recv_into_ns(buffer, timeout_ns(timeout))
+    }
+
+    /// [`Receiver::recv_into`], if there is a message.
+    #[inline]
+    pub fn try_recv_into(&self, buffer: &mut [u8]) -> Result<Option<(usize, u32)>> {
+        unless_timed_out(self.recv_into_ns(buffer, NOW))
+    }
+
+    #[inline]
+    fn recv_into_ns(&self, buffer: &mut [u8], timeout_ns: i64) -> Result<(usize, u32)> {
+        let (at, room, mut type_id) = (buffer.as_mut_ptr().cast(), buffer.len(), 0);
+        // SAFETY: the buffer and the tag are there.
+        let size = check(unsafe {
+            sys::tachyon_bus_recv_copy(self.raw, at, room, &mut type_id, timeout_ns)
+        })?;
+        Ok((size, type_id))
+    }
+
     /// What is there, at most `max` messages; waits for the first.
     pub fn recv_batch(&self, max: usize) -> Result<Batch<'_>> {
         let mut raw = Vec::with_capacity(max);

@@ -70,6 +70,26 @@ struct Tick {
 unsafe impl Record for Tick {}
 
 #[test]
+fn a_message_is_copied_into_a_buffer_if_it_fits() {
+    let (consumer, producer) = pair();
+    let (receiver, mut buffer) = (&consumer.receiver, *b"oldbytes");
+    assert_eq!(receiver.try_recv_into(&mut buffer), Ok(None));
+    assert_eq!(receiver.recv_into_timeout(&mut buffer, SHORT), Err(Error::TimedOut));
+    producer.send(b"nine bytes", 1).unwrap();
+    producer.send(b"more", 2).unwrap();
+    assert!(matches!(receiver.recv_into(&mut buffer), Err(Error::TooLarge(_))));
+    assert_eq!(&buffer, b"oldbytes");
+    assert_eq!(&consumer.recv().unwrap()[..], b"nine bytes");
+    assert_eq!(receiver.recv_into(&mut buffer), Ok((4, 2)));
+    assert_eq!(&buffer, b"moreytes");
+    producer.send(b"", 3).unwrap();
+    assert_eq!(receiver.try_recv_into(&mut []), Ok(Some((0, 3))));
+    assert_eq!(consumer.stats().unwrap().leases, 0);
+    producer.close();
+    assert_eq!(receiver.try_recv_into(&mut buffer), Err(Error::Closed));
+}
+
+#[test]
 fn what_is_sent_is_received() {
     let (consumer, producer) = pair();
     producer.send(b"text", 1).unwrap();
