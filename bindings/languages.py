@@ -23,7 +23,7 @@ class BuildError(Exception):
     """A tool is missing, or it failed: what it printed."""
 
 
-def run(*command: str | Path, cwd: Path = ROOT) -> None:
+def output(*command: str | Path, cwd: Path = ROOT) -> str:
     try:
         done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     except FileNotFoundError:
@@ -33,6 +33,11 @@ def run(*command: str | Path, cwd: Path = ROOT) -> None:
         ) from None
     if done.returncode:
         raise BuildError(f"{' '.join(map(str, command))}:\n{done.stdout.decode()}")
+    return done.stdout.decode().strip()
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> None:
+    output(*command, cwd=cwd)
 
 
 class Builder:
@@ -80,6 +85,16 @@ class Builder:
         run("go", "build", "-o", target, package, cwd=HERE / "go")
         return [str(target)]
 
+    def java(self, program: str) -> list[str]:
+        target = self.work / f"{program}-java"
+        name = {"peer": "MatrixPeer", "bench": "Bench"}[program]
+        package = sorted((HERE / "java/src/main/java").rglob("*.java"))
+        jdk = Path(output(HERE / "java/find-jdk"))
+        flags = ("--release", "22", "-Xlint:all,-restricted", "-Werror")
+        run(jdk / "bin/javac", *flags, "-d", target, *package, HERE / f"java/programs/{name}.java")
+        start = (jdk / "bin/java", "--enable-native-access=ALL-UNNAMED", "-cp", target, name)
+        return [str(word) for word in start]
+
 
 LANGUAGES: dict[str, Callable[[Builder, str], list[str]]] = {
     "c": Builder.c,
@@ -87,6 +102,7 @@ LANGUAGES: dict[str, Callable[[Builder, str], list[str]]] = {
     "cpp": Builder.cpp,
     "rust": Builder.rust,
     "go": Builder.go,
+    "java": Builder.java,
 }
 
 
