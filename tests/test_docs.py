@@ -38,6 +38,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted(ROOT.glob("docs/*.md")),
+    ROOT / "bindings/README.md",
     *ROOT.glob("bindings/*/README.md"),
 ]
 HEADER = (ROOT / "include/tachyon.h").read_text()
@@ -156,7 +157,7 @@ def clone() -> Iterator[Path]:
     """
     folder = Path(tempfile.mkdtemp(prefix="tachyon-"))
     clone = folder / "clone"
-    built = ("build", "target", "dist", "__pycache__", "*.egg-info", "_lib")
+    built = ("build", "build-*", "target", "dist", "__pycache__", "*.egg-info", "_lib")
     ignored = shutil.ignore_patterns(".*", *built)
     shutil.copytree(ROOT, clone, ignore=ignored)
     examples = [*clone.glob("examples/*"), *clone.glob("bindings/**/examples/**/*")]
@@ -280,6 +281,19 @@ def test_section_runs_and_prints_what_it_says(section: str, clone: Path) -> None
             assert printed[block.number] == block.text, block.place
     if "sha256sum" in "".join(b.text for b in BLOCKS if b.section == section):
         assert printed[1].split()[0] == printed[2].split()[0]
+
+
+@pytest.mark.parametrize(
+    ("document", "run"),
+    [("README.md", "docs/bench.json"), ("bindings/README.md", "docs/bench-languages.json")],
+)
+def test_tables_of_speed_are_those_of_the_run_that_is_kept(document: str, run: str) -> None:
+    command = [sys.executable, str(ROOT / "bench/readme-tables"), str(ROOT / run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    printed = [table for table in done.stdout.split("\n\n") if table.strip()]
+    assert printed
+    for table in printed:
+        assert table.strip() in (ROOT / document).read_text()
 
 
 # ---- tables -------------------------------------------------------------------------------

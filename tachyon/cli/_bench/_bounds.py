@@ -134,7 +134,7 @@ BOUNDS = (
 # Of `languages`, which is measured by itself.
 LANGUAGES = (
     *(
-        Bound(f"{title(language)} call / its cheapest way to call C", "<=", most, _of_raw(language))
+        Bound(f"{title(language)} send and receive / by hand", "<=", most, _of_raw(language))
         for language, most in MOST_OF_RAW.items()
     ),
     *(

@@ -118,9 +118,9 @@ def _by_language(result: Result) -> str:
     works = {"rtt": "round trip", "stream": "one by one", "records": "as records"}
     head = "".join(f"{title:>12}{'by C':>8}" for title in works.values())
     lines = [
-        f"32 bytes, both sides in{head}{'send + recv':>13}{'at best':>9}{'ratio':>8}",
+        f"32 bytes, both sides in{head}{'send + recv':>13}{'by hand':>9}{'ratio':>8}",
         *(_language(result, language, list(works)) for language in languages),
-        "at best: a send and a receive by the cheapest way that the language has to call C",
+        "by hand: the same two functions of C, called in the cheapest way that the language has",
     ]
     return "\n".join(lines)
 
