@@ -14,14 +14,30 @@ public final class ArraySlot implements AutoCloseable {
         this.elements = elements;
     }
 
-    static ArraySlot open(Bus bus, DType dtype, long[] shape) throws InterruptedException {
+    /** Bytes of a message that is this array. */
+    static long size(DType dtype, long[] shape) {
+        try (Arena arena = Arena.ofConfined()) {
+            return size(ArrayHeader.of(dtype, shape, arena), shape);
+        }
+    }
+
+    private static long size(MemorySegment header, long[] shape) {
+        long size = Native.arraySize(header);
+        if (size == 0) {
+            throw TachyonException.of(Errno.EMSGSIZE, "array", "there can be none of shape " + Arrays.toString(shape));
+        }
+        return size;
+    }
+
+    /** Null: there was no room in that time. */
+    static ArraySlot open(Sending sending, DType dtype, long[] shape, Deadline deadline) throws InterruptedException {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment header = ArrayHeader.of(dtype, shape, arena);
-            long size = Native.arraySize(header);
-            if (size == 0) {
-                throw TachyonException.of(Errno.EMSGSIZE, "array", "there can be none of shape " + Arrays.toString(shape));
+            long size = size(header, shape);
+            Slot slot = sending.open(size, deadline);
+            if (slot == null) {
+                return null;
             }
-            Slot slot = bus.reserve(size);
             int result = Native.arrayWrite(header, slot.segment(), size);
             if (result < 0) {
                 slot.close();

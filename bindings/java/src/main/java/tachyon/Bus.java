@@ -151,7 +151,21 @@ public final class Bus implements AutoCloseable {
 
     /** Gets room in the ring, to compute an array in place. */
     public ArraySlot reserveArray(DType dtype, long... shape) throws InterruptedException {
-        return ArraySlot.open(this, dtype, shape);
+        return ArraySlot.open(sending, dtype, shape, Deadline.NEVER);
+    }
+
+    /** {@link #reserveArray(DType, long...)}, waiting for room at most so long. */
+    public ArraySlot reserveArray(DType dtype, Duration timeout, long... shape) throws InterruptedException {
+        ArraySlot slot = ArraySlot.open(sending, dtype, shape, Deadline.in(timeout));
+        if (slot == null) {
+            throw timeout("reserve", "there was no room in " + timeout);
+        }
+        return slot;
+    }
+
+    /** {@return bytes of a message that is this array: what {@link #awaitRoom} wants} */
+    public static long arraySize(DType dtype, long... shape) {
+        return ArraySlot.size(dtype, shape);
     }
 
     // ---- receiving ---------------------------------------------------------------------------

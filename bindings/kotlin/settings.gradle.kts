@@ -1,0 +1,8 @@
+rootProject.name = "tachyon-kotlin"
+
+dependencyResolutionManagement {
+    repositories {
+        mavenLocal { content { includeGroup("tachyon") } }
+        mavenCentral()
+    }
+}
