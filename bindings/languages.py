@@ -95,6 +95,14 @@ class Builder:
         start = (jdk / "bin/java", "--enable-native-access=ALL-UNNAMED", "-cp", target, name)
         return [str(word) for word in start]
 
+    def kotlin(self, program: str) -> list[str]:
+        target = self.work / f"{program}-kotlin"
+        name = {"peer": "MatrixPeer", "bench": "Bench"}[program]
+        run(HERE / "kotlin/build", target, HERE / f"kotlin/programs/{name}.kt")
+        jdk = Path(output(HERE / "java/find-jdk"))
+        start = (jdk / "bin/java", "--enable-native-access=ALL-UNNAMED", "-cp", target / "*")
+        return [*(str(word) for word in start), f"{name}Kt"]
+
 
 LANGUAGES: dict[str, Callable[[Builder, str], list[str]]] = {
     "c": Builder.c,
@@ -103,6 +111,7 @@ LANGUAGES: dict[str, Callable[[Builder, str], list[str]]] = {
     "rust": Builder.rust,
     "go": Builder.go,
     "java": Builder.java,
+    "kotlin": Builder.kotlin,
 }
 
 

@@ -20,10 +20,10 @@ import tachyon.WaitTimeoutException
  * leases, and [TooLargeException]; that the peer died is noticed when the ring is full, or the
  * receiver slept.
  */
-public class Bus internal constructor(
+public class Bus internal constructor(private val java: JavaBus) : AutoCloseable {
     /** The same end for code that blocks its thread. */
-    public val java: JavaBus,
-) : AutoCloseable {
+    public val blocking: JavaBus get() = java
+
     private val spin = java.properties().spin
     private val data = Waiting(spin)
     private val room = Waiting(spin)

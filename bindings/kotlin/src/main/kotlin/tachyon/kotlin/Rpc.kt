@@ -15,10 +15,10 @@ import tachyon.WaitTimeoutException
  * The calling end. Any coroutine may call; one at a time is in the library, so give coroutines that
  * shall wait side by side a Caller each, or [submit] first and await afterwards.
  */
-public class Caller internal constructor(
+public class Caller internal constructor(private val java: JavaCaller) : AutoCloseable {
     /** The same end for code that blocks its thread. */
-    public val java: JavaCaller,
-) : AutoCloseable {
+    public val blocking: JavaCaller get() = java
+
     private val spin = java.properties().spin
     private val room = Waiting(spin)
     private val turn = Mutex()
@@ -48,7 +48,7 @@ public class Caller internal constructor(
         try {
             take { call.await(spin) }
         } catch (_: WaitTimeoutException) {
-            blocking { take { call.await() } }
+            sleeping { take { call.await() } }
         }
     }
 
@@ -106,10 +106,10 @@ public class PendingCall internal constructor(private val caller: Caller, privat
 public typealias Procedure = suspend (request: ByteArray) -> ByteArray
 
 /** The serving end. Any coroutine may serve and any reply; one at a time does each. */
-public class Server internal constructor(
+public class Server internal constructor(private val java: JavaServer) : AutoCloseable {
     /** The same end for code that blocks its thread. */
-    public val java: JavaServer,
-) : AutoCloseable {
+    public val blocking: JavaServer get() = java
+
     private val spin = java.properties().spin
     private val data = Waiting(spin)
     private val room = Waiting(spin)

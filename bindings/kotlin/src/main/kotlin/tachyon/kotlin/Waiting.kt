@@ -28,7 +28,7 @@ internal class Waiting(private val spin: Duration) {
         currentCoroutineContext().ensureActive()
         if (polls && wait(spin)) return
         val begin = System.nanoTime()
-        runInterruptible(SLEEPERS) { wait(FOREVER) }
+        sleeping { wait(FOREVER) }
         polls = System.nanoTime() - begin < spin.toNanos()
     }
 }
@@ -37,7 +37,7 @@ internal class Waiting(private val spin: Duration) {
 internal suspend fun <T : AutoCloseable> opening(open: () -> T): T {
     var opened: T? = null
     try {
-        return runInterruptible(SLEEPERS) { open().also { opened = it } }
+        return sleeping { open().also { opened = it } }
     } catch (e: CancellationException) {
         opened?.close()
         throw e
@@ -45,4 +45,4 @@ internal suspend fun <T : AutoCloseable> opening(open: () -> T): T {
 }
 
 /** Runs what blocks. */
-internal suspend fun <T> blocking(block: () -> T): T = runInterruptible(SLEEPERS, block)
+internal suspend fun <T> sleeping(block: () -> T): T = runInterruptible(SLEEPERS, block)

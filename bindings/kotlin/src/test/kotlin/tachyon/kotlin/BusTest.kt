@@ -194,8 +194,8 @@ class BusTest {
 
     @Test
     fun `a thread of the program's own may block`() = withBuses { consumer, producer ->
-        val text = async(Dispatchers.IO) { consumer.java.recv().text() }
-        thread { producer.java.send("blocking".encodeToByteArray(), 0) }
+        val text = async(Dispatchers.IO) { consumer.blocking.recv().text() }
+        thread { producer.blocking.send("blocking".encodeToByteArray(), 0) }
         assertEquals("blocking", text.await())
     }
 }
