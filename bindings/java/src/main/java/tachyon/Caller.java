@@ -113,7 +113,7 @@ public final class Caller extends RpcEnd {
     /** Gives a call up; one that is over is none. Where another thread waits for a reply, that one does it later. */
     void forget(long id) {
         abandoned.add(id);
-        if (handle.sending.tryAcquire()) {
+        if (handle.sending.tryEnter()) {
             try {
                 forgetAbandoned(handle.address());
             } catch (CancelledException e) {

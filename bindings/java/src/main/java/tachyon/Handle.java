@@ -1,14 +1,13 @@
 package tachyon;
 
 import java.lang.ref.Cleaner;
-import java.util.concurrent.Semaphore;
 import java.util.function.LongFunction;
 
 /**
  * A bus or an RPC end that the library made, whose turn it is to use it, and its end.
  *
- * <p>One thread at a time sends and one receives: who does holds a permit. It is freed once: by
- * close(), if nobody holds one then, else when the collector finds that the bus is not reachable.
+ * <p>One thread at a time sends and one receives: who does has its turn. It is freed once: by
+ * close(), if nobody has one then, else when the collector finds that the bus is not reachable.
  * What may run beside those (closing, releasing, counters) is synchronized on the handle, so that
  * nothing else is in the library while it is freed.
  */
@@ -45,10 +44,8 @@ final class Handle implements Runnable {
         abstract void free(long address);
     }
 
-    private static final int EVERYBODY = Integer.MAX_VALUE / 2;
-
-    final Semaphore sending = new Semaphore(1);
-    final Semaphore receiving = new Semaphore(1);
+    final Turn sending = new Turn();
+    final Turn receiving = new Turn();
     private final Kind kind;
     private final long address;
     private final long bus;
@@ -62,7 +59,7 @@ final class Handle implements Runnable {
         this.bus = bus;
     }
 
-    /** For who holds a permit. */
+    /** For who has a turn. */
     long address() {
         if (closed) {
             throw cancelled();
@@ -70,7 +67,7 @@ final class Handle implements Runnable {
         return address;
     }
 
-    /** The bus itself, for who holds a permit. */
+    /** The bus itself, for who has a turn. */
     long busAddress() {
         if (closed) {
             throw cancelled();
@@ -83,8 +80,8 @@ final class Handle implements Runnable {
     }
 
     /**
-     * Calls that are in the library return. Those that wait for their turn get permits, as many as
-     * there may be, and find it closed; so do all that come later.
+     * Calls that are in the library return. Those that wait for their turn get it, and find it closed; so do
+     * all that come later.
      */
     synchronized void close() {
         if (closed) {
@@ -92,11 +89,11 @@ final class Handle implements Runnable {
         }
         closed = true;
         kind.close(address);
-        if (sending.tryAcquire() && receiving.tryAcquire()) {
+        if (sending.tryEnter() && receiving.tryEnter()) {
             run();
         }
-        sending.release(EVERYBODY);
-        receiving.release(EVERYBODY);
+        sending.open();
+        receiving.open();
     }
 
     /** Frees it: when no call can be using it. */

@@ -43,11 +43,11 @@ final class Receiving {
     }
 
     private boolean enter(Deadline deadline) throws InterruptedException {
-        return handle.receiving.tryAcquire() || deadline.acquire(handle.receiving);
+        return handle.receiving.enter(deadline);
     }
 
     private void leave() {
-        handle.receiving.release();
+        handle.receiving.leave();
         Reference.reachabilityFence(owner);
     }
 

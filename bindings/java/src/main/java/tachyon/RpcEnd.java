@@ -7,7 +7,6 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.ref.Reference;
 import java.time.Duration;
-import java.util.concurrent.Semaphore;
 
 /** What the two ends of request and reply have in common. Their messages are copies. */
 abstract sealed class RpcEnd implements AutoCloseable permits Caller, Server {
@@ -37,14 +36,14 @@ abstract sealed class RpcEnd implements AutoCloseable permits Caller, Server {
         return Interrupter.waiting(deadline, call);
     }
 
-    final void enter(Semaphore turn, Deadline deadline, String attempt) throws InterruptedException {
-        if (!turn.tryAcquire() && !deadline.acquire(turn)) {
+    final void enter(Turn turn, Deadline deadline, String attempt) throws InterruptedException {
+        if (!turn.enter(deadline)) {
             throw Bus.timeout(attempt, "another thread is at it");
         }
     }
 
-    final void leave(Semaphore turn) {
-        turn.release();
+    final void leave(Turn turn) {
+        turn.leave();
         Reference.reachabilityFence(this);
     }
 
@@ -55,10 +54,10 @@ abstract sealed class RpcEnd implements AutoCloseable permits Caller, Server {
     }
 
     /** A wait that takes nothing; false: the time was over first. */
-    final boolean await(Semaphore turn, Duration timeout, String attempt, Interrupter.Sleep call)
+    final boolean await(Turn turn, Duration timeout, String attempt, Interrupter.Sleep call)
             throws InterruptedException {
         Deadline deadline = Deadline.in(timeout);
-        if (!turn.tryAcquire() && !deadline.acquire(turn)) {
+        if (!turn.enter(deadline)) {
             return false;
         }
         try {

@@ -23,17 +23,18 @@ final class Sending {
     }
 
     private boolean enter(Deadline deadline) throws InterruptedException {
-        if (handle.sending.tryAcquire()) {
-            return true;
-        }
         if (slotOwner == Thread.currentThread()) {
-            throw new BusyException(Errno.EBUSY, "send: a slot of this thread is open; commit or close it");
+            throw busy();
         }
-        return deadline.acquire(handle.sending);
+        return handle.sending.enter(deadline);
+    }
+
+    private static BusyException busy() {
+        return new BusyException(Errno.EBUSY, "send: a slot of this thread is open; commit or close it");
     }
 
     private void leave() {
-        handle.sending.release();
+        handle.sending.leave();
         Reference.reachabilityFence(owner);
     }
 
@@ -190,7 +191,10 @@ final class Sending {
 
     /** Null: there was no room in that time. */
     Slot open(long size, Deadline deadline) throws InterruptedException {
-        if (!enter(deadline)) {
+        if (slotOwner == Thread.currentThread()) {
+            throw busy();
+        }
+        if (!handle.sending.enterShared(deadline)) { // the collector may end it
             return null;
         }
         long address = 0;
