@@ -50,7 +50,7 @@ final class Handle implements Runnable {
     private final long address;
     private final long bus;
     private boolean freed;
-    private volatile boolean closed;
+    private boolean closed; // who is alone and does not see it yet, hears it from the library
 
     /** The address is the bus itself, or an end that has it. */
     Handle(Kind kind, long address, long bus) {

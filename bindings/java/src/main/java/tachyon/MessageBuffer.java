@@ -1,31 +1,36 @@
 package tachyon;
 
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 
 /**
  * Where {@link Bus#recv(MessageBuffer)} puts one message after the other, so that nothing is
  * allocated for each. It grows where a message is larger. For one thread at a time.
  */
 public final class MessageBuffer {
-    private long[] words; // so that numbers in it are aligned
+    private static final long DATA = 64; // before it the type id; both are written by C
+
     private MemorySegment memory;
+    private long address;
+    private long capacity;
     private long size;
-    private int typeId;
 
     /** A buffer for messages of at most that many bytes, at first. */
     public MessageBuffer(int capacity) {
         grow(capacity);
     }
 
-    /** {@return the bytes of the message, until the next one is received} */
+    /** {@return the bytes of the message, until the next one is received; 64-byte aligned} */
     public MemorySegment segment() {
-        return memory.asSlice(0, size);
+        return memory.asSlice(DATA, size);
     }
 
     /** {@return a copy of the bytes} */
     public byte[] toBytes() {
-        return segment().toArray(ValueLayout.JAVA_BYTE);
+        return segment().toArray(JAVA_BYTE);
     }
 
     /** {@return the number of bytes of the message} */
@@ -35,20 +40,38 @@ public final class MessageBuffer {
 
     /** {@return the sender's tag, unsigned} */
     public int typeId() {
-        return typeId;
+        return memory.get(JAVA_INT, 0);
     }
 
-    MemorySegment memory() {
-        return memory;
+    long typeIdAddress() {
+        return address;
     }
 
-    void set(long size, int typeId) {
+    long dataAddress() {
+        return address + DATA;
+    }
+
+    long capacity() {
+        return capacity;
+    }
+
+    /** C has written a message of that size. */
+    void setSize(long size) {
         this.size = size;
-        this.typeId = typeId;
     }
 
-    void grow(long capacity) {
-        words = new long[Math.toIntExact((capacity + 7) / 8)];
-        memory = MemorySegment.ofArray(words);
+    void set(MemorySegment data, int typeId) {
+        if (data.byteSize() > capacity) {
+            grow(data.byteSize());
+        }
+        memory.set(JAVA_INT, 0, typeId);
+        MemorySegment.copy(data, 0, memory, DATA, data.byteSize());
+        size = data.byteSize();
+    }
+
+    private void grow(long capacity) {
+        memory = Arena.ofAuto().allocate(DATA + capacity, 64);
+        address = memory.address();
+        this.capacity = capacity;
     }
 }

@@ -219,6 +219,8 @@ final class Native {
 
     private static final MethodHandle RECV_COPY =
             function(CRITICAL_HEAP, "tachyon_bus_recv_copy", JAVA_LONG, JAVA_LONG, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG);
+    private static final MethodHandle RECV_INTO =
+            function(CRITICAL, "tachyon_bus_recv_copy", JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG);
     private static final MethodHandle RECV =
             function(CRITICAL, "tachyon_bus_recv", JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_LONG);
     private static final MethodHandle RECV_BATCH =
@@ -228,12 +230,21 @@ final class Native {
     private static final MethodHandle RELEASE = function(CRITICAL, "tachyon_bus_release", JAVA_INT, JAVA_LONG, JAVA_LONG);
     private static final MethodHandle WAIT_DATA =
             function(PLAIN, "tachyon_bus_wait_data", JAVA_INT, JAVA_LONG, JAVA_LONG);
-    private static final MethodHandle WAIT_ANY =
-            function(PLAIN, "tachyon_bus_wait_any", JAVA_INT, ADDRESS, JAVA_LONG, ADDRESS, JAVA_LONG);
+    private static final MethodHandle POLL_DATA =
+            function(CRITICAL, "tachyon_bus_wait_data", JAVA_INT, JAVA_LONG, JAVA_LONG);
 
     static long tryRecvCopy(long bus, MemorySegment buffer, long capacity, long typeIdAddress) {
         try {
             return (long) RECV_COPY.invokeExact(bus, buffer, capacity, typeIdAddress, 0L);
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    /** The same into memory of C's. */
+    static long tryRecvInto(long bus, long buffer, long capacity, long typeIdAddress) {
+        try {
+            return (long) RECV_INTO.invokeExact(bus, buffer, capacity, typeIdAddress, 0L);
         } catch (Throwable e) {
             throw unexpected(e);
         }
@@ -279,9 +290,10 @@ final class Native {
         }
     }
 
-    static int waitAny(MemorySegment buses, long count, MemorySegment ready, long timeout) {
+    /** Looks, and does not wait. */
+    static int pollData(long bus) {
         try {
-            return (int) WAIT_ANY.invokeExact(buses, count, ready, timeout);
+            return (int) POLL_DATA.invokeExact(bus, 0L);
         } catch (Throwable e) {
             throw unexpected(e);
         }

@@ -25,6 +25,12 @@ final class Receiving {
 
     private static final int SMALL = 4096; // messages up to this size take one call
 
+    /**
+     * Looks before a wait that can be interrupted is set up: some microseconds. Setting it up, and
+     * taking it down when the message is there, costs as much as the message's way.
+     */
+    private static final int POLLS = 256;
+
     /** A try: its result, or -EAGAIN. */
     @FunctionalInterface
     private interface Try {
@@ -33,21 +39,25 @@ final class Receiving {
 
     private final Object owner; // must not be collected while a call is in the library
     private final Handle handle;
+    private final Turn turn;
+    private final int polls;
     private final byte[] small = new byte[SMALL];
     private final MemorySegment smallMemory = MemorySegment.ofArray(small);
     private final MemorySegment raw = Arena.ofAuto().allocate(MESSAGE_SIZE, 8);
 
     Receiving(Object owner, Handle handle) {
+        polls = handle.look(Properties::of).spin().isZero() ? 0 : POLLS; // none on one CPU
         this.owner = owner;
         this.handle = handle;
+        turn = handle.receiving;
     }
 
     private boolean enter(Deadline deadline) throws InterruptedException {
-        return handle.receiving.enter(deadline);
+        return turn.enterAlone() || turn.enter(deadline);
     }
 
     private void leave() {
-        handle.receiving.leave();
+        turn.leave();
         Reference.reachabilityFence(owner);
     }
 
@@ -56,6 +66,13 @@ final class Receiving {
             return false;
         }
         long bus = handle.address();
+        for (int i = 0; i < polls; i++) {
+            int result = Native.pollData(bus);
+            if (result != -Errno.EAGAIN) {
+                return isThere(result);
+            }
+            Thread.onSpinWait();
+        }
         return isThere(Interrupter.waiting(deadline, timeout -> Native.waitData(bus, timeout)));
     }
 
@@ -151,14 +168,19 @@ final class Receiving {
         }
         try {
             for (;;) {
-                long size = copy(buffer.memory(), Math.min(buffer.memory().byteSize(), Native.CRITICAL_BYTES));
+                long room = Math.min(buffer.capacity(), Native.CRITICAL_BYTES);
+                long size =
+                        Native.tryRecvInto(handle.address(), buffer.dataAddress(), room, buffer.typeIdAddress());
                 if (size >= 0) {
-                    buffer.set(size, raw.get(JAVA_INT, TYPE_ID));
+                    buffer.setSize(size);
                     return true;
                 }
                 if (size == -Errno.EMSGSIZE) {
                     large(buffer);
                     return true;
+                }
+                if (size != -Errno.EAGAIN) {
+                    throw TachyonException.of(size, "receive");
                 }
                 if (!awaitData(deadline)) {
                     return false;
@@ -166,17 +188,14 @@ final class Receiving {
             }
         } finally {
             leave();
+            Reference.reachabilityFence(buffer);
         }
     }
 
     private void large(MessageBuffer buffer) {
         MemorySegment view = take();
         try {
-            if (view.byteSize() > buffer.memory().byteSize()) {
-                buffer.grow(view.byteSize());
-            }
-            MemorySegment.copy(view, 0, buffer.memory(), 0, view.byteSize());
-            buffer.set(view.byteSize(), raw.get(JAVA_INT, TYPE_ID));
+            buffer.set(view, raw.get(JAVA_INT, TYPE_ID));
         } finally {
             handle.release(raw.get(JAVA_LONG, LEASE));
         }

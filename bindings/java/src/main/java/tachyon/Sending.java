@@ -14,19 +14,24 @@ import java.lang.ref.Reference;
 final class Sending {
     private final Object owner; // must not be collected while a call is in the library
     private final Handle handle;
+    private final Turn turn;
     private final MemorySegment pointer = Arena.ofAuto().allocate(8, 8);
     private volatile Thread slotOwner; // who has a slot open, and so the turn
 
     Sending(Object owner, Handle handle) {
         this.owner = owner;
         this.handle = handle;
+        turn = handle.sending;
     }
 
     private boolean enter(Deadline deadline) throws InterruptedException {
+        if (turn.enterAlone()) {
+            return true;
+        }
         if (slotOwner == Thread.currentThread()) {
             throw busy();
         }
-        return handle.sending.enter(deadline);
+        return turn.enter(deadline);
     }
 
     private static BusyException busy() {
@@ -34,7 +39,7 @@ final class Sending {
     }
 
     private void leave() {
-        handle.sending.leave();
+        turn.leave();
         Reference.reachabilityFence(owner);
     }
 
@@ -194,7 +199,7 @@ final class Sending {
         if (slotOwner == Thread.currentThread()) {
             throw busy();
         }
-        if (!handle.sending.enterShared(deadline)) { // the collector may end it
+        if (!turn.enterShared(deadline)) { // the collector may end it
             return null;
         }
         long address = 0;

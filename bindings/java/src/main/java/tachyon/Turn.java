@@ -1,6 +1,6 @@
 package tachyon;
 
-import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -21,21 +21,26 @@ final class Turn {
     private static final int EVERYBODY = Integer.MAX_VALUE / 2;
 
     private final Semaphore permits = new Semaphore(1);
-    private final MemorySegment inside = Arena.ofAuto().allocate(JAVA_INT);
+    private final MemorySegment inside = Arena.ofAuto().allocate(JAVA_BYTE);
     private final Arena bias = Arena.ofShared();
     private final MemorySegment word = inside.reinterpret(bias, null);
     private boolean claimed; // by an owner; guarded by this
     private volatile boolean shared; // everybody needs the permit; written under this
     private Thread owner; // a thread finds itself here only where it wrote itself
 
+    /** The way of a thread on its own; false: try enter(). */
+    boolean enterAlone() {
+        return owner == Thread.currentThread() && write((byte) 1);
+    }
+
     /** Waits for the turn; false where the time was over first. */
     boolean enter(Deadline deadline) throws InterruptedException {
-        return enterAsOwner() || claim() || permits.tryAcquire() || deadline.acquire(permits);
+        return enterAlone() || claim() || permits.tryAcquire() || deadline.acquire(permits);
     }
 
     /** Does not wait. */
     boolean tryEnter() {
-        return enterAsOwner() || claim() || permits.tryAcquire();
+        return enterAlone() || claim() || permits.tryAcquire();
     }
 
     /** As {@link #enter}, for who leaves in another thread perhaps. */
@@ -45,7 +50,7 @@ final class Turn {
     }
 
     void leave() {
-        if (owner != Thread.currentThread() || !write(0)) {
+        if (owner != Thread.currentThread() || !write((byte) 0)) {
             permits.release();
         }
     }
@@ -55,13 +60,9 @@ final class Turn {
         permits.release(EVERYBODY);
     }
 
-    private boolean enterAsOwner() {
-        return owner == Thread.currentThread() && write(1);
-    }
-
-    private boolean write(int value) {
+    private boolean write(byte value) {
         try {
-            word.set(JAVA_INT, 0, value);
+            word.set(JAVA_BYTE, 0, value);
             return true;
         } catch (IllegalStateException e) {
             owner = null;
@@ -81,14 +82,14 @@ final class Turn {
         permits.acquireUninterruptibly(); // nobody else has it
         claimed = true;
         owner = Thread.currentThread();
-        return write(1);
+        return write((byte) 1);
     }
 
     private synchronized void share() {
         if (!shared) {
             shared = true;
             bias.close();
-            if (claimed && inside.get(JAVA_INT, 0) == 0) {
+            if (claimed && inside.get(JAVA_BYTE, 0) == 0) {
                 permits.release();
             }
         }
