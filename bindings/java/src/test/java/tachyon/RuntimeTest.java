@@ -10,9 +10,11 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.lang.foreign.MemorySegment;
 import java.lang.ref.WeakReference;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 
 /** What the binding promises under the rules of the JVM: interrupts, garbage collection, other processes. */
@@ -222,11 +224,15 @@ class RuntimeTest {
         try (Ends ends = new Ends()) {
             ends.producer.send(Ends.bytes(100, 5), 0);
             MemorySegment slice = ends.consumer.recvLease().segment().asSlice(1, 3);
-            WeakReference<Object> garbage = new WeakReference<>(new Object());
-            for (int i = 0; i < 5; i++) {
-                System.gc();
+            AtomicInteger cleaned = new AtomicInteger();
+            for (int i = 1; i <= 3; i++) { // after the lease in the cleaner's work, too
+                int number = i;
+                Handle.CLEANER.register(new Object(), cleaned::incrementAndGet);
+                Ends.await(() -> {
+                    System.gc();
+                    return cleaned.get() == number;
+                });
             }
-            assertTrue(garbage.refersTo(null));
             assertEquals(1, ends.consumer.stats().leases());
             assertEquals((byte) 36, slice.get(JAVA_BYTE, 0));
         }
@@ -252,7 +258,11 @@ class RuntimeTest {
     void aBusIsNotFreedUnderACall() throws Exception {
         String path = Ends.path();
         try (Ends ends = new Ends()) {
-            for (int i = 0; i < 50_000; i++) { // compiled code forgets a bus sooner
+            // Compiled code forgets a bus sooner, and is compiled with the wait once that has been seen.
+            for (int i = 0; i < 20_000; i++) {
+                assertThrows(WaitTimeoutException.class, () -> ends.consumer.recv(Duration.ofNanos(1)));
+            }
+            for (int i = 0; i < 50_000; i++) {
                 ends.producer.send(new byte[1], 0);
                 ends.consumer.recv();
             }
