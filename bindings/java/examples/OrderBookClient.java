@@ -12,7 +12,8 @@ class OrderBookClient {
     public static void main(String[] arguments) throws InterruptedException {
         try (Caller caller = Caller.connect("/tmp/books")) {
             byte[] instrument = littleEndian(new byte[8]).putLong(2330).array();
-            byte[] snapshot = caller.call(instrument, 1, Duration.ofSeconds(1)); // an RpcException where the server failed it
+            // An RpcException where the server failed it.
+            byte[] snapshot = caller.call(instrument, 1, Duration.ofSeconds(1));
             System.out.println("best bid " + littleEndian(snapshot).getDouble(16));
             caller.call(new byte[0], 2); // stop
         }

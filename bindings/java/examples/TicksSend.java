@@ -12,7 +12,8 @@ import tachyon.DType;
 import tachyon.NdArray;
 
 class TicksSend {
-    static final MemoryLayout TICK = MemoryLayout.structLayout(JAVA_LONG.withName("time"), JAVA_DOUBLE.withName("price"));
+    static final MemoryLayout TICK =
+            MemoryLayout.structLayout(JAVA_LONG.withName("time"), JAVA_DOUBLE.withName("price"));
 
     public static void main(String[] arguments) throws InterruptedException {
         try (Bus bus = Bus.connect("/tmp/arrays");

@@ -128,13 +128,14 @@ final class Bench {
         private static final SymbolLookup LIBRARY =
                 SymbolLookup.libraryLookup(System.getenv("TACHYON_LIBRARY"), Arena.global());
         private static final Linker.Option CRITICAL = Linker.Option.critical(false);
-        private static final MethodHandle SEND =
-                function("tachyon_bus_try_send", FunctionDescriptor.of(JAVA_INT, ADDRESS, ADDRESS, JAVA_INT, JAVA_INT), CRITICAL);
+        private static final MethodHandle SEND = function(
+                "tachyon_bus_try_send", FunctionDescriptor.of(JAVA_INT, ADDRESS, ADDRESS, JAVA_INT, JAVA_INT), CRITICAL);
         private static final MethodHandle RECV = function(
                 "tachyon_bus_recv_copy",
                 FunctionDescriptor.of(JAVA_LONG, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS, JAVA_LONG),
                 CRITICAL);
-        private static final FunctionDescriptor OPEN = FunctionDescriptor.of(JAVA_INT, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG);
+        private static final FunctionDescriptor OPEN =
+                FunctionDescriptor.of(JAVA_INT, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG);
 
         private final MemorySegment data = Arena.global().allocate(SIZE, 8);
         private MemorySegment from;
@@ -154,7 +155,8 @@ final class Bench {
         private static MemorySegment open(String name, String path) {
             MemorySegment bus = Arena.global().allocate(ADDRESS);
             try {
-                if ((int) function(name, OPEN).invokeExact(bus, Arena.global().allocateFrom(path), MemorySegment.NULL, -1L) != 0) {
+                MemorySegment where = Arena.global().allocateFrom(path);
+                if ((int) function(name, OPEN).invokeExact(bus, where, MemorySegment.NULL, -1L) != 0) {
                     throw new IllegalStateException("no bus");
                 }
             } catch (Throwable e) {

@@ -52,7 +52,8 @@ final class Native {
         }
         int abi;
         try {
-            MethodHandle version = LINKER.downcallHandle(find(library, "tachyon_abi_version"), FunctionDescriptor.of(JAVA_INT));
+            MethodHandle version =
+                    LINKER.downcallHandle(find(library, "tachyon_abi_version"), FunctionDescriptor.of(JAVA_INT));
             abi = (int) version.invokeExact();
         } catch (Throwable e) {
             throw unexpected(e);
@@ -69,7 +70,8 @@ final class Native {
         return symbol.orElseThrow(() -> new UnsatisfiedLinkError("the library has no " + name));
     }
 
-    private static MethodHandle function(Linker.Option[] options, String name, MemoryLayout result, MemoryLayout... arguments) {
+    private static MethodHandle function(
+            Linker.Option[] options, String name, MemoryLayout result, MemoryLayout... arguments) {
         FunctionDescriptor descriptor =
                 result == null ? FunctionDescriptor.ofVoid(arguments) : FunctionDescriptor.of(result, arguments);
         return LINKER.downcallHandle(find(LIBRARY, name), descriptor, options);
@@ -227,6 +229,7 @@ final class Native {
             function(CRITICAL, "tachyon_bus_recv_batch", JAVA_INT, JAVA_LONG, ADDRESS, JAVA_LONG, JAVA_LONG);
     private static final MethodHandle RECV_RECORDS = function(
             CRITICAL, "tachyon_bus_recv_records", JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG);
+    private static final MethodHandle PUT_BACK = function(CRITICAL, "tachyon_bus_put_back", JAVA_INT, JAVA_LONG, JAVA_LONG);
     private static final MethodHandle RELEASE = function(CRITICAL, "tachyon_bus_release", JAVA_INT, JAVA_LONG, JAVA_LONG);
     private static final MethodHandle WAIT_DATA =
             function(PLAIN, "tachyon_bus_wait_data", JAVA_INT, JAVA_LONG, JAVA_LONG);
@@ -269,6 +272,14 @@ final class Native {
     static long tryRecvRecords(long bus, long records, long size, long max, long typeIdAddress) {
         try {
             return (long) RECV_RECORDS.invokeExact(bus, records, size, max, typeIdAddress, 0L);
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static int putBack(long bus, long message) {
+        try {
+            return (int) PUT_BACK.invokeExact(bus, message);
         } catch (Throwable e) {
             throw unexpected(e);
         }

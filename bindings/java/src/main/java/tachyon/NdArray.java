@@ -19,8 +19,8 @@ public final class NdArray {
     }
 
     /**
-     * An array over a Java array, which is not copied: byte[] is UINT8, short[] INT16, int[] INT32, long[] INT64, float[]
-     * FLOAT32, double[] FLOAT64.
+     * An array over a Java array, which is not copied: byte[] is UINT8, short[] INT16, int[] INT32,
+     * long[] INT64, float[] FLOAT32, double[] FLOAT64.
      */
     public static NdArray of(Object array, long... shape) {
         DType dtype = switch (array) {

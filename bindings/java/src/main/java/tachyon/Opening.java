@@ -26,13 +26,15 @@ final class Opening {
         return make("connect to " + path, Native::busConnect, path, options, kind, deadline);
     }
 
-    private static long make(String attempt, Make make, String path, Options options, int kind, Deadline deadline)
+    private static long make(
+            String attempt, Make make, String path, Options options, int kind, Deadline deadline)
             throws InterruptedException {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment result = arena.allocate(8, 8);
             MemorySegment name = arena.allocateFrom(path);
             MemorySegment raw = options.raw(kind, arena);
-            return made(attempt, result, Interrupter.waiting(deadline, timeout -> make.run(result, name, raw, timeout)));
+            long error = Interrupter.waiting(deadline, timeout -> make.run(result, name, raw, timeout));
+            return made(attempt, result, error);
         }
     }
 
@@ -47,7 +49,8 @@ final class Opening {
     static long accept(long listener, Deadline deadline) throws InterruptedException {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment result = arena.allocate(8, 8);
-            return made("accept", result, Interrupter.waiting(deadline, timeout -> Native.listenerAccept(listener, result, timeout)));
+            long error = Interrupter.waiting(deadline, timeout -> Native.listenerAccept(listener, result, timeout));
+            return made("accept", result, error);
         }
     }
 

@@ -146,10 +146,22 @@ final class Receiving {
     /** One that is there, copied by the JVM, which can stop for a safepoint meanwhile. */
     private Message large() {
         MemorySegment view = take();
+        boolean copied = false;
         try {
-            return new Message(view.toArray(ValueLayout.JAVA_BYTE), raw.get(JAVA_INT, TYPE_ID));
+            Message message = new Message(view.toArray(ValueLayout.JAVA_BYTE), raw.get(JAVA_INT, TYPE_ID));
+            copied = true;
+            return message;
         } finally {
+            giveBack(copied);
+        }
+    }
+
+    /** What could not be copied, for want of memory, stays the next message. */
+    private void giveBack(boolean copied) {
+        if (copied) {
             handle.release(raw.get(JAVA_LONG, LEASE));
+        } else {
+            Native.putBack(handle.address(), raw.address());
         }
     }
 
@@ -194,10 +206,12 @@ final class Receiving {
 
     private void large(MessageBuffer buffer) {
         MemorySegment view = take();
+        boolean copied = false;
         try {
             buffer.set(view, raw.get(JAVA_INT, TYPE_ID));
+            copied = true;
         } finally {
-            handle.release(raw.get(JAVA_LONG, LEASE));
+            giveBack(copied);
         }
     }
 

@@ -141,8 +141,9 @@ final class Sending {
         }
     }
 
-    /** How many were sent before the time was over, or the bus came to its end, or the thread was interrupted. */
-    long sendRecords(MemorySegment records, long recordSize, int typeId, Deadline deadline) throws InterruptedException {
+    /** How many were sent before the time was over, the bus came to its end, or an interrupt. */
+    long sendRecords(MemorySegment records, long recordSize, int typeId, Deadline deadline)
+            throws InterruptedException {
         if (recordSize < 1 || records.byteSize() % recordSize != 0) {
             throw new IllegalArgumentException(
                     "%d bytes are no whole number of records of %d".formatted(records.byteSize(), recordSize));
@@ -172,7 +173,8 @@ final class Sending {
         }
     }
 
-    private long putRecords(MemorySegment records, long size, int typeId, Deadline deadline) throws InterruptedException {
+    private long putRecords(MemorySegment records, long size, int typeId, Deadline deadline)
+            throws InterruptedException {
         long most = Native.CRITICAL_BYTES / size;
         if (most == 0) {
             return putLarge(records.asSlice(0, size), typeId, deadline) ? 1 : 0;

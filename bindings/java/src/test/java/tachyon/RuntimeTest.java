@@ -279,17 +279,20 @@ class RuntimeTest {
 
     // ---- other processes -----------------------------------------------------------------------
 
-    /** The peer that is killed. */
+    /** The peer that is killed, or has little memory. */
     public static void main(String[] path) throws Exception {
         Bus bus = Bus.connect(path[0]);
         bus.send("last words".getBytes(), 0);
-        bus.recv();
+        assertThrows(OutOfMemoryError.class, bus::recv);
+        try (Lease lease = bus.recvLease()) {
+            bus.send(lease.segment().asSlice(0, 5), 0);
+        }
     }
 
     private static ProcessBuilder java(String... arguments) {
         List<String> command = new ArrayList<>();
         command.add(System.getProperty("java.home") + "/bin/java");
-        command.addAll(List.of("--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path")));
+        command.addAll(List.of("-Xmx32m", "--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path")));
         command.add(RuntimeTest.class.getName());
         command.addAll(List.of(arguments));
         return new ProcessBuilder(command).redirectErrorStream(true);
@@ -306,6 +309,21 @@ class RuntimeTest {
             assertThrows(PeerDeadException.class, () -> bus.recv(Ends.PATIENCE));
             assertThrows(
                     PeerDeadException.class, () -> bus.messages().iterator().hasNext());
+        }
+    }
+
+    @Test
+    void whatFindsNoMemoryStaysTheNextMessage() throws Exception {
+        String path = Ends.path();
+        Process child = java(path).start();
+        try (Bus bus = Bus.listen(path, new Options().capacity(1 << 27), Ends.PATIENCE)) {
+            bus.recv(Ends.PATIENCE);
+            try (Slot slot = bus.reserve(1 << 26)) { // twice what the child has
+                slot.segment().setString(0, "large");
+                slot.commit(0);
+            }
+            assertEquals("large", bus.recv(Ends.PATIENCE).text());
+            assertEquals(0, child.waitFor());
         }
     }
 
