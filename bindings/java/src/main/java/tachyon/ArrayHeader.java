@@ -33,6 +33,20 @@ final class ArrayHeader {
         return raw;
     }
 
+    static byte[] write(NdArray array) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment header = of(array.dtype(), array.shape(), arena);
+            MemorySegment message = arena.allocate(Native.arraySize(header), 64);
+            int result = Native.arrayWrite(header, message, message.byteSize());
+            if (result < 0) {
+                throw TachyonException.of(result, "write an array");
+            }
+            MemorySegment elements = array.elements();
+            message.asSlice(message.byteSize() - elements.byteSize()).copyFrom(elements);
+            return message.toArray(JAVA_BYTE);
+        }
+    }
+
     /**
      * Looks at a message as an array: the library has checked the header, and that the elements
      * are the rest of the message.

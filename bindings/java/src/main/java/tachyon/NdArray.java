@@ -62,6 +62,11 @@ public final class NdArray {
         return ArrayHeader.read(message);
     }
 
+    /** {@return a message that is this array, for requests and replies; {@link #read} reads it} */
+    public byte[] toMessage() {
+        return ArrayHeader.write(this);
+    }
+
     NdArray copy() {
         return new NdArray(dtype, shape, DType.memory(dtype.toArray(elements)));
     }

@@ -3,6 +3,7 @@ package tachyon;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -209,8 +210,10 @@ class LeaseTest {
                 assertEquals(sent.dtype(), received.dtype());
                 assertEquals(sent.toString(), received.toString());
                 assertEquals(-1, sent.elements().mismatch(received.elements()));
-                received = NdArray.read(ends.consumer.recv().data());
+                byte[] message = ends.consumer.recv().data();
+                received = NdArray.read(message);
                 assertEquals(-1, sent.elements().mismatch(received.elements()));
+                assertArrayEquals(message, sent.toMessage());
             }
             ends.producer.sendArray(NdArray.of(DType.UINT16, new short[] {-1}), 4); // no dimension: one element
             NdArray received = ends.consumer.recvArray(Ends.PATIENCE);
