@@ -98,10 +98,8 @@ class Builder:
     def kotlin(self, program: str) -> list[str]:
         target = self.work / f"{program}-kotlin"
         name = {"peer": "MatrixPeer", "bench": "Bench"}[program]
-        run(HERE / "kotlin/build", target, HERE / f"kotlin/programs/{name}.kt")
-        jdk = Path(output(HERE / "java/find-jdk"))
-        start = (jdk / "bin/java", "--enable-native-access=ALL-UNNAMED", "-cp", target / "*")
-        return [*(str(word) for word in start), f"{name}Kt"]
+        run(HERE / "kotlin/compile", target, HERE / f"kotlin/programs/{name}.kt")
+        return [str(target / "java"), f"{name}Kt"]
 
 
 LANGUAGES: dict[str, Callable[[Builder, str], list[str]]] = {
