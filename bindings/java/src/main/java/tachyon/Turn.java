@@ -1,36 +1,45 @@
 package tachyon;
 
-import static java.lang.foreign.ValueLayout.JAVA_BYTE;
-
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.util.concurrent.Semaphore;
 
 /**
  * Whose turn it is to use one half of a bus: a lock that a thread on its own takes without an atomic
  * instruction. Two of those, for a message that is sent and received, cost as much as the message.
  *
- * <p>The first thread that comes keeps the one permit, and from then on only writes into a word
- * whether it is inside. When another thread comes, it closes the arena of that word. To close a
- * shared arena is atomic to the accesses of all threads: those that were before have happened, and those
- * that come are refused with IllegalStateException. So if the word says that the first thread is outside,
- * it can no more come in that way, and the permit is given back for it; if inside, it is refused when
- * it leaves, and gives the permit back itself. After that everybody needs the permit.
+ * <p>The first thread that comes keeps the one permit, and from then on only notes whether it is
+ * inside, and looks whether another one has come: which says so, stops all threads for a moment,
+ * and looks in its turn. The stop is the handshake by which the JDK ends a shared arena: a thread is
+ * either before its note, or behind its look, or between them with the note to be seen. So one of
+ * the two sees the other, and the permit is given back, once: by the newcomer where the first thread is
+ * outside, else by that one. After that everybody needs the permit.
+ *
+ * <p>(An access to memory of the arena that ends would do without the note, by what the JDK
+ * promises of it. But a thread whose access is cut short so finds itself interrupted.)
  */
 final class Turn {
     private static final int EVERYBODY = Integer.MAX_VALUE / 2;
 
     private final Semaphore permits = new Semaphore(1);
-    private final MemorySegment inside = Arena.ofAuto().allocate(JAVA_BYTE);
-    private final Arena bias = Arena.ofShared();
-    private final MemorySegment word = inside.reinterpret(bias, null);
-    private boolean claimed; // by an owner; guarded by this
+    private Thread owner; // the first; a thread finds itself here only where it wrote itself
+    private boolean claimed; // there is an owner; guarded by this
+    private boolean handedIn; // its permit; guarded by this
     private volatile boolean shared; // everybody needs the permit; written under this
-    private Thread owner; // a thread finds itself here only where it wrote itself
+    private boolean inside; // the owner; written by it alone
 
     /** The way of a thread on its own; false: try enter(). */
     boolean enterAlone() {
-        return owner == Thread.currentThread() && write((byte) 1);
+        if (owner != Thread.currentThread()) {
+            return false;
+        }
+        inside = true;
+        if (!shared) {
+            return true;
+        }
+        inside = false;
+        owner = null;
+        handIn();
+        return false;
     }
 
     /** Waits for the turn; false where the time was over first. */
@@ -50,24 +59,20 @@ final class Turn {
     }
 
     void leave() {
-        if (owner != Thread.currentThread() || !write((byte) 0)) {
+        if (owner != Thread.currentThread() || !inside) {
             permits.release();
+            return;
+        }
+        inside = false;
+        if (shared) {
+            owner = null;
+            handIn();
         }
     }
 
     /** Lets all that wait in, and all that come later. */
     void open() {
         permits.release(EVERYBODY);
-    }
-
-    private boolean write(byte value) {
-        try {
-            word.set(JAVA_BYTE, 0, value);
-            return true;
-        } catch (IllegalStateException e) {
-            owner = null;
-            return false;
-        }
     }
 
     private boolean claim() {
@@ -82,16 +87,27 @@ final class Turn {
         permits.acquireUninterruptibly(); // nobody else has it
         claimed = true;
         owner = Thread.currentThread();
-        return write((byte) 1);
+        inside = true;
+        return true;
     }
 
     private synchronized void share() {
-        if (!shared) {
-            shared = true;
-            bias.close();
-            if (claimed && inside.get(JAVA_BYTE, 0) == 0) {
-                permits.release();
+        if (shared) {
+            return;
+        }
+        shared = true;
+        if (claimed) {
+            Arena.ofShared().close(); // stops all threads for a moment
+            if (!inside) {
+                handIn();
             }
+        }
+    }
+
+    private synchronized void handIn() {
+        if (!handedIn) {
+            handedIn = true;
+            permits.release();
         }
     }
 }
