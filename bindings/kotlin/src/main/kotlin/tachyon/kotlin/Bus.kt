@@ -34,8 +34,12 @@ public class Bus internal constructor(private val java: JavaBus) : AutoCloseable
      * Sends one message, and waits while the ring is full. When this returns, the message arrives
      * even if this process is killed, as long as the receiver lives.
      */
-    public suspend fun send(data: ByteArray, typeId: UInt = 0u) {
-        while (!java.trySend(data, typeId.toInt())) awaitRoom(data.size.toLong())
+    public suspend fun send(data: ByteArray, typeId: UInt = 0u): Unit =
+        // A call in the last place needs no state of its own, so what need not wait allocates none.
+        if (java.trySend(data, typeId.toInt())) Unit else sendWaiting(data, typeId)
+
+    private suspend fun sendWaiting(data: ByteArray, typeId: UInt) {
+        do awaitRoom(data.size.toLong()) while (!java.trySend(data, typeId.toInt()))
     }
 
     /** Sends any memory, as the other [send] does. */
@@ -124,10 +128,12 @@ public class Bus internal constructor(private val java: JavaBus) : AutoCloseable
     // ---- receiving ---------------------------------------------------------------------------
 
     /** Receives one message, as a copy; waits until there is one. */
-    public suspend fun receive(): Message {
+    public suspend fun receive(): Message = tryReceive() ?: receiveWaiting()
+
+    private suspend fun receiveWaiting(): Message {
         while (true) {
-            tryReceive()?.let { return it }
             awaitData()
+            tryReceive()?.let { return it }
         }
     }
 
