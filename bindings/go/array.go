@@ -105,7 +105,7 @@ func ReadArray[T Number](message []byte) (elements []T, shape []uint64, err erro
 }
 
 // ViewArray shows shape and elements of a lease that is an array of T to f, where they lie; f
-// must neither keep nor change them, nor release the lease. ErrFormat where it is no such array.
+// must neither keep nor change them. ErrFormat where it is no such array.
 func ViewArray[T Number](l *Lease, f func(elements []T, shape []uint64)) (err error) {
 	l.look(func() {
 		var elements []T

@@ -33,7 +33,6 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
-	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -99,13 +98,13 @@ type handle struct{ bus *C.tachyon_bus }
 // nothing refers to it any more.
 type Bus struct {
 	handle    *handle
-	sending   sync.Mutex
-	receiving sync.Mutex
+	sending   turn
+	receiving turn
 	small     [256]byte // messages up to this size take one call
 }
 
 func newBus(raw *C.tachyon_bus) *Bus {
-	bus := &Bus{handle: &handle{raw}}
+	bus := &Bus{handle: &handle{raw}, sending: newTurn(), receiving: newTurn()}
 	runtime.AddCleanup(bus.handle, func(raw *C.tachyon_bus) { C.tachyon_bus_free(raw) }, raw)
 	return bus
 }
@@ -162,8 +161,10 @@ func (b *Bus) Close() error {
 // Errors: ErrTooLarge, ErrClosed, ErrPeerDead (noticed when the ring is full or the receiver
 // sleeps), ErrCancelled, ErrProtocol, and the context's.
 func (b *Bus) Send(ctx context.Context, data []byte, typeID uint32) error {
-	b.sending.Lock()
-	defer b.sending.Unlock()
+	if err := b.sending.take(ctx, "send"); err != nil {
+		return err
+	}
+	defer b.sending.give()
 	at, size := unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data))
 	// The usual case, without a closure.
 	r := C.shim_send(b.handle.bus, at, size, C.uint32_t(typeID), 0, -1)
@@ -182,8 +183,10 @@ func (b *Bus) Send(ctx context.Context, data []byte, typeID uint32) error {
 // sends the first n of them. An error, or a panic, of write sends nothing. room must not be
 // kept: it is another's memory afterwards.
 func (b *Bus) SendFunc(ctx context.Context, size int, typeID uint32, write func(room []byte) (n int, err error)) error {
-	b.sending.Lock()
-	defer b.sending.Unlock()
+	if err := b.sending.take(ctx, "reserve"); err != nil {
+		return err
+	}
+	defer b.sending.give()
 	var data unsafe.Pointer
 	_, err := waiting(ctx, "reserve", func(timeout C.int64_t, fd C.int) C.int64_t {
 		return C.int64_t(C.shim_reserve(b.handle.bus, &data, C.size_t(size), timeout, fd))
@@ -217,8 +220,10 @@ type Message struct {
 // Errors: ErrClosed and ErrPeerDead (both after the last message), ErrLeases, ErrCancelled,
 // ErrProtocol, and the context's.
 func (b *Bus) Recv(ctx context.Context) (Message, error) {
-	b.receiving.Lock()
-	defer b.receiving.Unlock()
+	if err := b.receiving.take(ctx, "receive"); err != nil {
+		return Message{}, err
+	}
+	defer b.receiving.give()
 	message, r := b.receive(0, -1)
 	if r == -C.int64_t(syscall.EAGAIN) {
 		_, err := sleeping(ctx, "receive", func(timeout C.int64_t, fd C.int) C.int64_t {
@@ -231,10 +236,15 @@ func (b *Bus) Recv(ctx context.Context) (Message, error) {
 	return message, err
 }
 
-// TryRecv returns a message if there is one; errors as for Recv.
+// TryRecv returns a message if there is one, and no other goroutine is receiving; it never
+// waits. Errors as for Recv.
 func (b *Bus) TryRecv() (message Message, ok bool, err error) {
-	b.receiving.Lock()
-	defer b.receiving.Unlock()
+	select {
+	case b.receiving <- struct{}{}:
+	default:
+		return message, false, nil // another goroutine is receiving: what comes is its
+	}
+	defer b.receiving.give()
 	message, r := b.receive(0, -1)
 	if r == -C.int64_t(syscall.EAGAIN) {
 		return message, false, nil

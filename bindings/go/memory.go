@@ -19,8 +19,10 @@ import (
 // lease is a place in the ring. A place that nobody released is given back when the collector
 // finds that nothing refers to it.
 type lease struct {
-	mutex   sync.RWMutex
-	handle  *handle // nil once it is released
+	mutex   sync.Mutex
+	handle  *handle
+	over    bool // it was released
+	lookers int  // functions that are looking at it; the last gives back what was released meanwhile
 	ticket  C.uint64_t
 	cleanup runtime.Cleanup
 }
@@ -40,24 +42,40 @@ func (l *lease) take(h *handle, ticket C.uint64_t) {
 	l.cleanup = runtime.AddCleanup(l, place.release, place{h, ticket})
 }
 
-// Release gives the place in the ring back: in any order, by any goroutine, more than once.
+// Release gives the place in the ring back: in any order, by any goroutine, more than once. While
+// functions look at it, which may call Release themselves, it is given back after the last one.
 func (l *lease) Release() {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if l.handle != nil {
-		l.cleanup.Stop()
-		place{l.handle, l.ticket}.release()
-		l.handle = nil
+	if !l.over {
+		l.over = true
+		l.giveBack()
 	}
 }
 
-// look runs f while the place cannot be released. Panics where it was.
+// giveBack is for who holds the mutex.
+func (l *lease) giveBack() {
+	if l.over && l.lookers == 0 {
+		l.cleanup.Stop()
+		place{l.handle, l.ticket}.release()
+	}
+}
+
+// look runs f while the place is not given back. Panics where it was released.
 func (l *lease) look(f func()) {
-	l.mutex.RLock()
-	defer l.mutex.RUnlock()
-	if l.handle == nil {
+	l.mutex.Lock()
+	if l.over {
+		l.mutex.Unlock()
 		panic("tachyon: used after Release")
 	}
+	l.lookers++
+	l.mutex.Unlock()
+	defer func() {
+		l.mutex.Lock()
+		defer l.mutex.Unlock()
+		l.lookers--
+		l.giveBack()
+	}()
 	f()
 }
 
@@ -70,8 +88,10 @@ type Lease struct {
 
 // RecvLease receives one message without copying it. Errors as for Recv.
 func (b *Bus) RecvLease(ctx context.Context) (*Lease, error) {
-	b.receiving.Lock()
-	defer b.receiving.Unlock()
+	if err := b.receiving.take(ctx, "receive"); err != nil {
+		return nil, err
+	}
+	defer b.receiving.give()
 	var raw C.tachyon_message
 	_, err := waiting(ctx, "receive", func(timeout C.int64_t, fd C.int) C.int64_t {
 		return C.int64_t(C.shim_recv_lease(b.handle.bus, &raw, timeout, fd))
@@ -87,8 +107,8 @@ func (b *Bus) RecvLease(ctx context.Context) (*Lease, error) {
 // Len is the size of the message in bytes.
 func (l *Lease) Len() int { return len(l.data) }
 
-// View shows the bytes to f, which must neither keep nor change them. Panics after Release;
-// a Release meanwhile waits for f.
+// View shows the bytes to f, which must neither keep nor change them. Panics after
+// Release.
 func (l *Lease) View(f func(data []byte)) { l.look(func() { f(l.data) }) }
 
 // ReadAt is io.ReaderAt over the message. Panics after Release.
@@ -147,8 +167,10 @@ func SendRecords[T any](ctx context.Context, b *Bus, records []T, typeID uint32)
 	if err != nil {
 		return 0, err
 	}
-	b.sending.Lock()
-	defer b.sending.Unlock()
+	if err := b.sending.take(ctx, "send records"); err != nil {
+		return 0, err
+	}
+	defer b.sending.give()
 	sent := 0
 	for sent < len(records) {
 		rest := records[sent:]
@@ -184,8 +206,10 @@ func RecvRecords[T any](ctx context.Context, b *Bus, max int, typeID int64) (*Re
 	if err != nil {
 		return nil, err
 	}
-	b.receiving.Lock()
-	defer b.receiving.Unlock()
+	if err := b.receiving.take(ctx, "receive records"); err != nil {
+		return nil, err
+	}
+	defer b.receiving.give()
 	var raw C.tachyon_records
 	var tag *C.uint32_t
 	if typeID != AnyType {
@@ -219,7 +243,7 @@ func (r *Records[T]) at(i int) *T {
 	return (*T)(unsafe.Add(r.data, uintptr(i)*r.stride))
 }
 
-// All yields copies of the records. Panics after Release; a Release meanwhile waits.
+// All yields copies of the records. Panics after Release.
 func (r *Records[T]) All() iter.Seq2[int, T] {
 	return func(yield func(int, T) bool) {
 		r.look(func() {

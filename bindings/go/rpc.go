@@ -15,8 +15,8 @@ import (
 
 // rpcEnd is what Caller and Server have in common.
 type rpcEnd struct {
-	mutex sync.Mutex
-	raw   *C.tachyon_rpc
+	turn turn
+	raw  *C.tachyon_rpc
 }
 
 func (e *rpcEnd) init(bus *C.tachyon_bus) error {
@@ -24,6 +24,7 @@ func (e *rpcEnd) init(bus *C.tachyon_bus) error {
 		C.tachyon_bus_free(bus)
 		return err
 	}
+	e.turn = newTurn()
 	runtime.AddCleanup(e, func(raw *C.tachyon_rpc) { C.tachyon_rpc_free(raw) }, e.raw)
 	return nil
 }
@@ -44,7 +45,11 @@ func (e *rpcEnd) take(raw *C.tachyon_message) []byte {
 
 // Caller is the calling end. Any goroutine may call; one at a time is in the library, so give
 // goroutines that shall wait side by side a Caller each, or submit first and wait afterwards.
-type Caller struct{ rpcEnd }
+type Caller struct {
+	rpcEnd
+	listing   sync.Mutex
+	forgotten []C.uint64_t // given up while another goroutine had the turn
+}
 
 // ConnectCaller connects to a server; waits for one to appear. options may be nil.
 func ConnectCaller(ctx context.Context, path string, options *Options) (*Caller, error) {
@@ -53,7 +58,10 @@ func ConnectCaller(ctx context.Context, path string, options *Options) (*Caller,
 		return nil, err
 	}
 	caller := &Caller{}
-	return caller, caller.init(bus)
+	if err := caller.init(bus); err != nil {
+		return nil, err
+	}
+	return caller, nil
 }
 
 // Call sends a request and waits for the reply. *RPCError where the server failed the call;
@@ -76,8 +84,10 @@ type PendingCall struct {
 
 // Submit sends a request, and does not wait for the reply.
 func (c *Caller) Submit(ctx context.Context, data []byte, typeID uint32) (*PendingCall, error) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
+	if err := c.turn.take(ctx, "submit"); err != nil {
+		return nil, err
+	}
+	defer c.leave()
 	call := &PendingCall{caller: c}
 	at := unsafe.Pointer(unsafe.SliceData(data))
 	var id C.uint64_t
@@ -92,8 +102,10 @@ func (c *Caller) Submit(ctx context.Context, data []byte, typeID uint32) (*Pendi
 // Wait waits for the reply. After the context's error the call is still outstanding.
 func (p *PendingCall) Wait(ctx context.Context) ([]byte, error) {
 	c := p.caller
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
+	if err := c.turn.take(ctx, "wait for a reply"); err != nil {
+		return nil, err
+	}
+	defer c.leave()
 	var raw C.tachyon_message
 	failed, err := waiting(ctx, "wait for a reply", func(timeout C.int64_t, fd C.int) C.int64_t {
 		return C.int64_t(C.shim_wait(c.raw, p.id, &raw, timeout, fd))
@@ -109,18 +121,57 @@ func (p *PendingCall) Wait(ctx context.Context) ([]byte, error) {
 	return reply, nil
 }
 
-// Forget gives the call up; one that is over is none.
+// Forget gives the call up; one that is over is none. It never waits: where another goroutine is
+// in the library, that one forgets the call when it leaves.
 func (p *PendingCall) Forget() {
-	p.caller.mutex.Lock()
-	defer p.caller.mutex.Unlock()
-	C.tachyon_rpc_forget(p.caller.raw, p.id)
-	runtime.KeepAlive(p.caller)
+	c := p.caller
+	c.listing.Lock()
+	c.forgotten = append(c.forgotten, p.id)
+	c.listing.Unlock()
+	c.forget()
+}
+
+// forget tells the library of the calls that were given up, unless somebody else will.
+func (c *Caller) forget() {
+	for {
+		select {
+		case c.turn <- struct{}{}:
+		default:
+			return
+		}
+		c.listing.Lock()
+		ids := c.forgotten
+		c.forgotten = nil
+		c.listing.Unlock()
+		for _, id := range ids {
+			C.tachyon_rpc_forget(c.raw, id)
+		}
+		c.turn.give()
+		runtime.KeepAlive(c)
+		c.listing.Lock()
+		more := len(c.forgotten) > 0 // listed while we had the turn
+		c.listing.Unlock()
+		if !more {
+			return
+		}
+	}
+}
+
+// leave gives the turn, and forgets what was given up meanwhile.
+func (c *Caller) leave() {
+	c.turn.give()
+	c.listing.Lock()
+	any := len(c.forgotten) > 0
+	c.listing.Unlock()
+	if any {
+		c.forget()
+	}
 }
 
 // Server is the serving end.
 type Server struct {
 	rpcEnd
-	replying sync.Mutex
+	replying turn
 }
 
 // ListenServer listens on a path until one client connects; the path is free again then.
@@ -133,8 +184,11 @@ func ListenServer(ctx context.Context, path string, options *Options) (*Server, 
 }
 
 func newServer(bus *C.tachyon_bus) (*Server, error) {
-	server := &Server{}
-	return server, server.init(bus)
+	server := &Server{replying: newTurn()}
+	if err := server.init(bus); err != nil {
+		return nil, err
+	}
+	return server, nil
 }
 
 // ServerListener accepts one Server for each client that connects.
@@ -143,7 +197,10 @@ type ServerListener struct{ listener *Listener }
 // NewServerListener owns a path and listens on it. options may be nil.
 func NewServerListener(path string, options *Options) (*ServerListener, error) {
 	listener, err := newListener(path, options, C.TACHYON_KIND_RPC)
-	return &ServerListener{listener}, err
+	if err != nil {
+		return nil, err
+	}
+	return &ServerListener{listener}, nil
 }
 
 // Accept waits for a client to connect.
@@ -168,8 +225,10 @@ type Request struct {
 
 // Serve waits for a request.
 func (s *Server) Serve(ctx context.Context) (*Request, error) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
+	if err := s.turn.take(ctx, "serve"); err != nil {
+		return nil, err
+	}
+	defer s.turn.give()
 	var raw C.tachyon_message
 	_, err := waiting(ctx, "serve", func(timeout C.int64_t, fd C.int) C.int64_t {
 		return C.int64_t(C.shim_serve(s.raw, &raw, timeout, fd))
@@ -186,8 +245,10 @@ func (s *Server) Serve(ctx context.Context) (*Request, error) {
 // Reply answers the request. After ErrTooLarge it can still be failed.
 func (r *Request) Reply(ctx context.Context, data []byte, typeID uint32) error {
 	s := r.server
-	s.replying.Lock()
-	defer s.replying.Unlock()
+	if err := s.replying.take(ctx, "reply"); err != nil {
+		return err
+	}
+	defer s.replying.give()
 	at := unsafe.Pointer(unsafe.SliceData(data))
 	_, err := waiting(ctx, "reply", func(timeout C.int64_t, fd C.int) C.int64_t {
 		return C.int64_t(C.shim_reply(s.raw, r.id, at, C.size_t(len(data)), C.uint32_t(typeID), timeout, fd))
@@ -199,8 +260,10 @@ func (r *Request) Reply(ctx context.Context, data []byte, typeID uint32) error {
 // Fail makes the call an *RPCError at the caller.
 func (r *Request) Fail(ctx context.Context, code uint32, text string) error {
 	s := r.server
-	s.replying.Lock()
-	defer s.replying.Unlock()
+	if err := s.replying.take(ctx, "fail a call"); err != nil {
+		return err
+	}
+	defer s.replying.give()
 	words := C.CString(text)
 	defer C.free(unsafe.Pointer(words))
 	_, err := waiting(ctx, "fail a call", func(timeout C.int64_t, fd C.int) C.int64_t {

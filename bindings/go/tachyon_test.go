@@ -131,6 +131,98 @@ func TestContextsEndWaits(t *testing.T) {
 	}
 }
 
+func TestAContextEndsTheWaitForATurn(t *testing.T) {
+	consumer, producer := pair(t, nil)
+	caller, server := rpcPair(t)
+	slow := must(caller.Submit(soon(t), nil, 1))
+	request := must(server.Serve(soon(t)))
+	var group sync.WaitGroup
+	group.Add(2)
+	go func() { defer group.Done(); consumer.Recv(forever) }() // each keeps its turn
+	go func() { defer group.Done(); slow.Wait(forever) }()
+	for len(consumer.receiving) == 0 || len(caller.turn) == 0 {
+		runtime.Gosched()
+	}
+	ctx, cancel := context.WithTimeout(forever, time.Millisecond)
+	defer cancel()
+	_, err := consumer.Recv(ctx)
+	check(t, err, context.DeadlineExceeded)
+	_, err = caller.Call(ctx, nil, 1)
+	check(t, err, context.DeadlineExceeded)
+	if _, ok, err := consumer.TryRecv(); ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	(&PendingCall{caller: caller, id: 12345}).Forget() // does not wait either
+	check(t, request.Reply(forever, nil, 0), nil)
+	check(t, producer.Send(forever, nil, 0), nil)
+	group.Wait()
+	if caller.listing.Lock(); len(caller.forgotten) > 0 {
+		t.Fatal("not forgotten")
+	}
+	caller.listing.Unlock()
+}
+
+func TestReleaseOfWhatIsLookedAt(t *testing.T) {
+	consumer, producer := pair(t, nil)
+	check(t, producer.Send(forever, []byte("still here"), 0), nil)
+	lease := must(consumer.RecvLease(soon(t)))
+	lease.View(func(data []byte) {
+		lease.Release()
+		if string(data) != "still here" || must(consumer.LeasesOut()) != 1 {
+			t.Error("given back under a function that looks at it")
+		}
+		if !panics(func() { lease.View(func([]byte) {}) }) {
+			t.Error("a lease was used after its end")
+		}
+	})
+	if out := must(consumer.LeasesOut()); out != 0 {
+		t.Fatal(out)
+	}
+}
+
+// deep makes a stack grow, which moves it.
+func deep(n int) byte {
+	var room [512]byte
+	if n > 0 {
+		room[n%512] = deep(n - 1)
+	}
+	return room[n%512]
+}
+
+func TestStacksMoveAndTheCollectorRunsWhileCallsWait(t *testing.T) {
+	consumer, producer := pair(t, &Options{Capacity: 4096})
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	group.Add(2)
+	go func() {
+		defer group.Done()
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				runtime.GC()
+			}
+		}
+	}()
+	go func() {
+		defer group.Done()
+		for i := range 300 {
+			deep(i % 100)
+			check(t, producer.Send(forever, fmt.Appendf(nil, "%0*d", i, i), uint32(i)), nil)
+		}
+	}()
+	for i := range 300 {
+		deep(i % 100)
+		message := must(consumer.Recv(soon(t)))
+		if want := fmt.Sprintf("%0*d", i, i); string(message.Data) != want || message.TypeID != uint32(i) {
+			t.Fatal(i, string(message.Data))
+		}
+	}
+	close(stop)
+	group.Wait()
+}
+
 func TestIterationEndsWhereThePeerClosed(t *testing.T) {
 	consumer, producer := pair(t, nil)
 	for i := range 5 {
