@@ -38,6 +38,9 @@ public:
         template <class T> const T &as() const {
                 static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= 16);
                 check_size(sizeof(T));
+                if constexpr (alignof(T) > 8) /* short messages of calls lie at 8 bytes */
+                        if (reinterpret_cast<std::uintptr_t>(message_.data) % alignof(T))
+                                throw FormatError(EBADMSG, "the bytes are not aligned for this type: load() it");
                 return *static_cast<const T *>(message_.data);
         }
 

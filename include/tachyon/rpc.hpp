@@ -141,7 +141,7 @@ public:
         using RpcMessage::RpcMessage;
 
         void reply_bytes(const void *data, std::size_t size, std::uint32_t type_id = 0, Timeout timeout = forever) {
-                check(tachyon_rpc_reply(rpc_.get(), correlation_id(), data, size, type_id, timeout.ns()), "reply");
+                check(tachyon_rpc_reply(held(), correlation_id(), data, size, type_id, timeout.ns()), "reply");
         }
         void reply(std::string_view text, std::uint32_t type_id = 0, Timeout timeout = forever) {
                 reply_bytes(text.data(), text.size(), type_id, timeout);
@@ -149,13 +149,20 @@ public:
         ReplySlot reserve_reply(std::size_t size, Timeout timeout = forever) {
                 void *data;
 
-                check(tachyon_rpc_reserve_reply(rpc_.get(), correlation_id(), &data, size, timeout.ns()), "reply");
+                check(tachyon_rpc_reserve_reply(held(), correlation_id(), &data, size, timeout.ns()), "reply");
                 return ReplySlot(rpc_, data, size);
         }
         /* The caller gets an RpcError of this code and text. */
         void fail(std::uint32_t code, std::string_view text, Timeout timeout = forever) {
-                check(tachyon_rpc_fail(rpc_.get(), correlation_id(), code, text.data(), text.size(), timeout.ns()),
+                check(tachyon_rpc_fail(held(), correlation_id(), code, text.data(), text.size(), timeout.ns()),
                       "fail a call");
+        }
+
+private:
+        tachyon_rpc *held() const {
+                if (!rpc_)
+                        throw Error(EINVAL, "the request was released, or moved from");
+                return rpc_.get();
         }
 };
 
@@ -270,7 +277,8 @@ public:
         }
         /*
          * Serves until the client closes or dies, or this end is closed. What an
-         * endpoint throws becomes the caller's RpcError, "type: what()".
+         * endpoint throws becomes the caller's RpcError, "type: what()". A signal
+         * that ends the wait for a request throws InterruptedError: call again, or stop.
          */
         void serve_forever(const Endpoints &endpoints) {
                 try {
@@ -293,20 +301,35 @@ private:
                 auto endpoint = endpoints.find(request.type_id());
 
                 if (endpoint == endpoints.end())
-                        return request.fail(TACHYON_RPC_UNKNOWN_TYPE,
-                                            "there is no procedure " + std::to_string(request.type_id()));
+                        return fail(request, TACHYON_RPC_UNKNOWN_TYPE,
+                                    "there is no procedure " + std::to_string(request.type_id()));
                 std::string reply;
 
                 try {
                         reply = endpoint->second(request);
                 } catch (const std::exception &error) {
-                        return request.fail(TACHYON_RPC_EXCEPTION,
-                                            name_of(error) + ": " + error.what());
+                        return fail(request, TACHYON_RPC_EXCEPTION, name_of(error) + ": " + error.what());
+                } catch (const abi::__forced_unwind &) { /* the thread is being cancelled */
+                        throw;
+                } catch (...) {
+                        return fail(request, TACHYON_RPC_EXCEPTION, "what was thrown is no std::exception");
                 }
                 try {
-                        request.reply(reply);
+                        until_done([&] { request.reply(reply); });
                 } catch (const MessageTooLargeError &error) {
-                        request.fail(TACHYON_RPC_TOO_LARGE, error.what());
+                        fail(request, TACHYON_RPC_TOO_LARGE, error.what());
+                }
+        }
+        static void fail(Request &request, std::uint32_t code, const std::string &text) {
+                until_done([&] { request.fail(code, text); });
+        }
+        /* A signal must not leave a request without an answer. */
+        template <class Answer> static void until_done(const Answer &answer) {
+                for (;;) {
+                        try {
+                                return answer();
+                        } catch (const InterruptedError &) {
+                        }
                 }
         }
 };

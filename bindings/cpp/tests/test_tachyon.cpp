@@ -343,6 +343,40 @@ TEST_CASE("calls") {
         CHECK(kept.text() == "re: b");
 }
 
+TEST_CASE("whatever an endpoint throws, its caller is told") {
+        RpcPair pair;
+        auto serving = std::async(std::launch::async, [&] {
+                pair.server.serve_forever({
+                        {1, [](const tachyon::Request &) -> std::string { throw 42; }},
+                        {2, [](const tachyon::Request &request) { return std::string(request.text()); }},
+                });
+        });
+
+        CHECK_THROWS_WITH_AS(pair.caller.call("", 1, 30s), "the call failed: what was thrown is no std::exception: Input/output error",
+                             tachyon::RpcError);
+        CHECK(pair.caller.call("hello", 2, 30s).text() == "hello");
+        pair.caller.close();
+        serving.get();
+}
+
+TEST_CASE("a request that is gone cannot be answered, and none is looked at where it is not aligned") {
+        struct alignas(16) Wide { double values[2]; };
+        RpcPair pair;
+        tachyon::PendingCall call = pair.caller.submit(std::string(sizeof(Wide), 'x'), 1);
+        tachyon::Request request = pair.server.serve(30s);
+        auto at = reinterpret_cast<std::uintptr_t>(request.data());
+
+        if (at % alignof(Wide))
+                CHECK_THROWS_AS(request.as<Wide>(), tachyon::FormatError);
+        else
+                CHECK(&request.as<Wide>() == static_cast<const void *>(request.data()));
+        request.load<Wide>();
+        request.release();
+        CHECK_THROWS_AS(request.reply(""), tachyon::Error);
+        CHECK_THROWS_AS(request.fail(1, ""), tachyon::Error);
+        CHECK_THROWS_AS(request.reserve_reply(1), tachyon::Error);
+}
+
 TEST_CASE("requests are answered in any order, in place, or failed") {
         RpcPair pair;
         tachyon::PendingCall first = pair.caller.submit("1", 7), second = pair.caller.submit("2", 7),
