@@ -44,6 +44,50 @@
 //! # }
 //! ```
 //!
+//! The same holds for [`Records`] and for what a call receives:
+//!
+//! ```compile_fail,E0505
+//! # fn main() -> tachyon::Result<()> {
+//! # let bus = tachyon::Bus::connect("/tmp/hello")?;
+//! let records = bus.receiver.recv_records::<u64>(100, None)?;
+//! let first: &u64 = &records[0];
+//! drop(records);
+//! println!("{first}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```compile_fail,E0505
+//! # fn main() -> tachyon::Result<()> {
+//! # let bus = tachyon::Bus::connect("/tmp/hello")?;
+//! let message = bus.recv()?;
+//! let array = message.array::<f32>()?;
+//! drop(message);
+//! println!("{}", array[0]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```compile_fail,E0505
+//! # fn main() -> tachyon::Result<()> {
+//! # let server = tachyon::Server::listen("/tmp/hello")?;
+//! let request = server.serve()?;
+//! drop(server);
+//! println!("{}", request.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```compile_fail,E0505
+//! # fn main() -> tachyon::Result<()> {
+//! # let caller = tachyon::Caller::connect("/tmp/hello")?;
+//! let reply = caller.call(b"", 1)?;
+//! drop(caller);
+//! println!("{}", reply.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! While a [`Slot`] is open, its sender cannot send anything else:
 //!
 //! ```compile_fail,E0502
@@ -80,6 +124,45 @@
 //! peer is not trusted, copy first ([`Message::to_vec`](slice::to_vec), [`Message::read`]), and
 //! check the copy.
 #![warn(missing_docs)]
+
+/// Who may go to another thread, and who may be shared: seen to by the compiler.
+///
+/// ```compile_fail,E0277
+/// fn send(_: impl Send) {}
+/// fn reply(reply: tachyon::Reply<'static>) {
+///     send(reply); // the calling end is one thread's, and so are its replies
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn send(_: impl Send) {}
+/// fn slot(slot: tachyon::Slot<'static>) {
+///     send(slot);
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn share(_: impl Sync) {}
+/// fn sender(sender: tachyon::Sender) {
+///     share(sender);
+/// }
+/// ```
+const _: () = {
+    const fn send<T: Send>() {}
+    const fn share<T: Send + Sync>() {}
+    send::<Bus>();
+    send::<Sender>();
+    send::<Receiver>();
+    send::<Listener>();
+    send::<Caller>();
+    send::<Server>();
+    share::<Closer>();
+    share::<Error>();
+    share::<Options>();
+    share::<Message<'static>>();
+    share::<Batch<'static>>();
+    share::<Records<'static, u64>>();
+};
 
 mod array;
 mod bus;

@@ -303,6 +303,17 @@ fn calls() {
 }
 
 #[test]
+fn what_was_forgotten_is_no_danger() {
+    let (consumer, mut producer) = pair();
+    std::mem::forget(producer.sender.reserve(100).unwrap());
+    assert!(matches!(producer.send(b"x", 0), Err(Error::Busy(_))));
+    consumer.send(b"y", 0).unwrap();
+    std::mem::forget(producer.recv().unwrap());
+    drop(producer); // with a lease out
+    assert_eq!(consumer.recv().map(drop), Err(Error::Closed));
+}
+
+#[test]
 fn requests_are_answered_in_any_order() {
     let (caller, server) = rpc_pair();
     let (first, second) = (caller.submit(b"1", 7).unwrap(), caller.submit(b"2", 7).unwrap());
