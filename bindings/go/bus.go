@@ -98,8 +98,8 @@ type handle struct{ bus *C.tachyon_bus }
 // nothing refers to it any more.
 type Bus struct {
 	handle    *handle
-	sending   turn
-	receiving turn
+	sending   *turn
+	receiving *turn
 	small     [256]byte // messages up to this size take one call
 }
 
@@ -239,9 +239,7 @@ func (b *Bus) Recv(ctx context.Context) (Message, error) {
 // TryRecv returns a message if there is one, and no other goroutine is receiving; it never
 // waits. Errors as for Recv.
 func (b *Bus) TryRecv() (message Message, ok bool, err error) {
-	select {
-	case b.receiving <- struct{}{}:
-	default:
+	if !b.receiving.try() {
 		return message, false, nil // another goroutine is receiving: what comes is its
 	}
 	defer b.receiving.give()

@@ -15,7 +15,7 @@ import (
 
 // rpcEnd is what Caller and Server have in common.
 type rpcEnd struct {
-	turn turn
+	turn *turn
 	raw  *C.tachyon_rpc
 }
 
@@ -134,9 +134,7 @@ func (p *PendingCall) Forget() {
 // forget tells the library of the calls that were given up, unless somebody else will.
 func (c *Caller) forget() {
 	for {
-		select {
-		case c.turn <- struct{}{}:
-		default:
+		if !c.turn.try() {
 			return
 		}
 		c.listing.Lock()
@@ -171,7 +169,7 @@ func (c *Caller) leave() {
 // Server is the serving end.
 type Server struct {
 	rpcEnd
-	replying turn
+	replying *turn
 }
 
 // ListenServer listens on a path until one client connects; the path is free again then.

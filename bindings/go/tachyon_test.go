@@ -140,7 +140,7 @@ func TestAContextEndsTheWaitForATurn(t *testing.T) {
 	group.Add(2)
 	go func() { defer group.Done(); consumer.Recv(forever) }() // each keeps its turn
 	go func() { defer group.Done(); slow.Wait(forever) }()
-	for len(consumer.receiving) == 0 || len(caller.turn) == 0 {
+	for !consumer.receiving.taken.Load() || !caller.turn.taken.Load() {
 		runtime.Gosched()
 	}
 	ctx, cancel := context.WithTimeout(forever, time.Millisecond)
