@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+using System;
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using System.Threading;
+using System.Threading.Tasks;
+using Microsoft.Win32.SafeHandles;
+
+namespace Tachyon
+{
+    /// <summary>A call into the library that may sleep for so long.</summary>
+    internal delegate long Sleeper(long timeoutNs);
+
+    /// <summary>
+    /// Waits: until the call is over, the time is, or the token is cancelled.
+    /// </summary>
+    /// <remarks>
+    /// Everything is tried once without sleeping first, without a token's or a clock's cost. Else an
+    /// eventfd that the token writes to ends the sleep. Mono stops threads for its garbage collector
+    /// by signals, and a program may have handlers: those that cut a sleep short do not count.
+    /// </remarks>
+    internal static class Waiting
+    {
+        const long Forever = -1;
+
+        /// <summary>Whether the caller wants to try and not to wait.</summary>
+        internal static bool IsTry(TimeSpan? timeout)
+        {
+            return timeout.HasValue && timeout.GetValueOrDefault() == TimeSpan.Zero;
+        }
+
+        /// <summary>The call's result, negative errors included.</summary>
+        internal static long Run(TimeSpan? timeout, CancellationToken cancellation, Sleeper call)
+        {
+            long result = call(0);
+            return result == -Errors.EAGAIN && !IsTry(timeout) ? Sleep(timeout, cancellation, call) : result;
+        }
+
+        /// <summary>Run() without the first try.</summary>
+        internal static long Sleep(TimeSpan? timeout, CancellationToken cancellation, Sleeper call)
+        {
+            long limit = Nanoseconds(timeout);
+            long start = limit > 0 ? Stopwatch.GetTimestamp() : 0;
+            cancellation.ThrowIfCancellationRequested();
+            using (Alarm alarm = cancellation.CanBeCanceled ? new Alarm(cancellation) : null)
+            {
+                long left = limit;
+                for (; ; )
+                {
+                    long result = alarm == null ? call(left) : alarm.During(call, left);
+                    if (result != -Errors.EINTR)
+                        return result;
+                    cancellation.ThrowIfCancellationRequested();
+                    if (limit > 0)
+                        left = Math.Max(limit - Elapsed(start), 0);
+                }
+            }
+        }
+
+        static long Nanoseconds(TimeSpan? timeout)
+        {
+            if (!timeout.HasValue || timeout.Value == Timeout.InfiniteTimeSpan)
+                return Forever;
+            if (timeout.Value < TimeSpan.Zero)
+                throw new ArgumentOutOfRangeException(nameof(timeout), timeout.Value, "a negative time");
+            return timeout.Value.Ticks > long.MaxValue / 100 ? Forever : timeout.Value.Ticks * 100;
+        }
+
+        static long Elapsed(long start)
+        {
+            return (long)((Stopwatch.GetTimestamp() - start) * (1e9 / Stopwatch.Frequency));
+        }
+
+        /// <summary>
+        /// The same, in a thread of its own: so many waits at a time would use up the pool's.
+        /// </summary>
+        internal static Task<T> Async<T>(Func<T> wait, CancellationToken cancellation)
+        {
+            return Task.Factory.StartNew(wait, cancellation,
+                TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default);
+        }
+    }
+
+    /// <summary>A descriptor that is readable once a token is cancelled.</summary>
+    internal sealed unsafe class Alarm : IDisposable
+    {
+        const int NonBlocking = 0x800, CloseOnExec = 0x80000; // Linux's
+
+        sealed class EventFd : SafeHandleMinusOneIsInvalid
+        {
+            internal EventFd(int descriptor) : base(true)
+            {
+                SetHandle((IntPtr)descriptor);
+            }
+
+            protected override bool ReleaseHandle()
+            {
+                return close((int)handle) == 0;
+            }
+        }
+
+        [DllImport("libc", SetLastError = true)]
+        static extern int eventfd(uint value, int flags);
+        [DllImport("libc")]
+        static extern IntPtr write(EventFd fd, ulong* value, UIntPtr size);
+        [DllImport("libc")]
+        static extern int close(int fd);
+
+        readonly EventFd descriptor;
+        readonly CancellationTokenRegistration registration;
+
+        internal Alarm(CancellationToken cancellation)
+        {
+            descriptor = new EventFd(eventfd(0, NonBlocking | CloseOnExec));
+            if (descriptor.IsInvalid)
+                throw new TachyonException("there is no descriptor left to wait for a cancellation with", Marshal.GetLastWin32Error());
+            registration = cancellation.Register(Ring, false);
+        }
+
+        void Ring()
+        {
+            ulong one = 1;
+            write(descriptor, &one, (UIntPtr)sizeof(ulong));
+        }
+
+        /// <summary>The call, whose sleep Ring() ends. It is this thread's, so both must be in one method.</summary>
+        internal long During(Sleeper call, long timeoutNs)
+        {
+            Native.tachyon_thread_interrupt_fd((int)descriptor.DangerousGetHandle());
+            try
+            {
+                return call(timeoutNs);
+            }
+            finally
+            {
+                Native.tachyon_thread_interrupt_fd(-1);
+            }
+        }
+
+        public void Dispose()
+        {
+            registration.Dispose(); // waits for a Ring() that is under way
+            descriptor.Dispose();
+        }
+    }
+}
