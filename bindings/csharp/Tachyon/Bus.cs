@@ -25,7 +25,8 @@ namespace Tachyon
         /// <summary>The sender's tag.</summary>
         public uint TypeId { get; }
 
-        internal Message(byte[] data, uint typeId)
+        /// <summary>A message of one's own.</summary>
+        public Message(byte[] data, uint typeId)
         {
             Data = data;
             TypeId = typeId;
