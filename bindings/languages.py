@@ -101,6 +101,11 @@ class Builder:
         run(HERE / "kotlin/compile", target, HERE / f"kotlin/programs/{name}.kt")
         return [str(target / "java"), f"{name}Kt"]
 
+    def csharp(self, program: str) -> list[str]:
+        target = self.work / "csharp"
+        run(HERE / "csharp/make-mono", target)
+        return ["mono", str(target / {"peer": "MatrixPeer.exe", "bench": "BenchPeer.exe"}[program])]
+
 
 LANGUAGES: dict[str, Callable[[Builder, str], list[str]]] = {
     "c": Builder.c,
@@ -110,6 +115,7 @@ LANGUAGES: dict[str, Callable[[Builder, str], list[str]]] = {
     "go": Builder.go,
     "java": Builder.java,
     "kotlin": Builder.kotlin,
+    "csharp": Builder.csharp,
 }
 
 

@@ -44,7 +44,7 @@ DOCUMENTS = [
 HEADER = (ROOT / "include/tachyon.h").read_text()
 # Where the shared structs and their constants are.
 LAYOUT = "".join((ROOT / "libtachyon" / name).read_text() for name in ("layout.h", "array.c"))
-CODE = ("python", "c", "cpp", "rust", "go", "java", "kotlin")
+CODE = ("python", "c", "cpp", "rust", "go", "java", "kotlin", "csharp")
 KINDS = {*CODE, "sh", "sh terminal", "sh install", "text", "text output"}
 PATIENCE = 120
 
@@ -129,6 +129,7 @@ def test_program_is_the_one_in_examples_and_is_run(block: Block) -> None:
     run = {  # what the compilers of these make of the name
         "rust": f"examples/{Path(name).stem}",
         "go": f"build/{Path(name).parent.name}",
+        "csharp": f"build/csharp/{Path(name).stem}.exe",
         "kotlin": f"build/kotlin/java {Path(name).stem}Kt",
     }.get(block.kind, name)
     assert any(run in command for command in commands)
