@@ -173,7 +173,7 @@ class _Serving:
         self._bus = bus
         self._dispatcher = dispatcher
         self._replying = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Request] = {}
         self._fewer = asyncio.Event()
         self._ending = False
 
@@ -198,9 +198,17 @@ class _Serving:
             pass
         finally:
             self._ending = True
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._cancel_tasks()
+
+    async def _cancel_tasks(self) -> None:
+        """End the endpoints that still run; their callers would wait until the bus closes."""
+        tasks = dict(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task, request in tasks.items():
+            if task.cancelled():  # here and not in the task, which may not have begun
+                self._dispatcher.tell_of_end(self._bus, request, asyncio.CancelledError())
 
     async def _take(self, request: Request) -> None:
         """Run the endpoint; what is to be awaited becomes a task."""
@@ -218,7 +226,7 @@ class _Serving:
                 await self._send(answer)
             return
         task = asyncio.ensure_future(self._finish(request, result))
-        self._tasks.add(task)
+        self._tasks[task] = request
         task.add_done_callback(self._finished)
         while len(self._tasks) >= _AT_ONCE:
             await self._until_fewer()
@@ -228,7 +236,7 @@ class _Serving:
         await self._fewer.wait()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         self._fewer.set()
         if not task.cancelled():
             task.exception()  # the bus has ended, as run() sees by itself

@@ -126,6 +126,23 @@ def test_cancelled_call_is_given_up(path: Path) -> None:
     asyncio.run(asyncio.wait_for(main(), 60))
 
 
+def test_cancelled_server_fails_the_calls_that_it_is_at(path: Path) -> None:
+    async def main() -> None:
+        ends = Ends(path)
+        async with ends as caller:
+            tasks = [asyncio.ensure_future(caller.acall(b"x", 4)) for _ in range(5)]
+            await until_served(ends, 5)  # the last endpoints have not begun, perhaps
+            ends._serving.cancel()
+            done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+            assert [getattr(error, "type", error) for error in done] == ["CancelledError"] * 5
+            await asyncio.wait([ends._serving])
+            assert ends._serving.cancelled()
+            ends._serving = asyncio.ensure_future(ends.server.aserve_forever(dispatcher()))
+            assert await caller.acall(b"ab", 1) == b"ba"
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("end", ["server", "caller"])
 def test_either_end_fails_all_tasks(path: Path, end: str) -> None:
     async def main() -> None:
