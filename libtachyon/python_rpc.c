@@ -119,13 +119,41 @@ static int request_clear(PyObject *self) {
         return 0;
 }
 
-static void request_free(PyObject *self) {
+static void request_end(PyObject *self) {
         PyObject *type = self->ob_type;
 
-        python.PyObject_GC_UnTrack(self);
         request_clear(self);
         python.PyType_GetSlot(type, Py_tp_free)(self);
         python.Py_DecRef(type);
+}
+
+/*
+ * Each request that another one holds is freed within that one's end, and a long chain
+ * of them would overflow the stack. Those that are too deep wait for the outermost one,
+ * linked by their reference counts, which nobody needs any more. CPython has this as
+ * its trashcan, but not in the stable ABI.
+ */
+#define DEEPEST_FREE 50
+
+static void request_free(PyObject *self) {
+        static _Thread_local PyObject *waiting;
+        static _Thread_local int depth;
+
+        python.PyObject_GC_UnTrack(self);
+        if (depth == DEEPEST_FREE) {
+                self->ob_refcnt = (Py_ssize_t)waiting;
+                waiting = self;
+                return;
+        }
+        depth++;
+        request_end(self);
+        while (depth == 1 && waiting) {
+                self = waiting;
+                waiting = (PyObject *)self->ob_refcnt;
+                self->ob_refcnt = 0;
+                request_end(self);
+        }
+        depth--;
 }
 
 const PyType_Slot python_request_slots[] = {

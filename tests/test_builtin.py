@@ -266,6 +266,36 @@ def test_a_bound_method_keeps_its_bus_alive_and_open(make_pair: MakePair) -> Non
         gc.collect()
 
 
+@pytest.mark.parametrize("ctypes_only", ["0", "1"])
+@pytest.mark.parametrize("kind", ["Message", "Request", "Lease"])
+def test_a_long_chain_of_objects_is_freed_within_little_stack(kind: str, ctypes_only: str) -> None:
+    code = f"""
+        import tachyon
+        kind = tachyon.{kind}
+        class Derived(kind):
+            pass
+        for wrap in (lambda link: link, lambda link: [link]):
+            for make in (kind, Derived):
+                chain = None
+                for _ in range(100_000):
+                    link = make.__new__(make)
+                    link.data = wrap(chain)
+                    chain = link
+                del link, chain
+        class Last:
+            def __del__(self):
+                print("freed")
+        chain = Last()
+        for _ in range(1000):
+            link = kind.__new__(kind)
+            link.data = chain
+            chain = link
+        del link, chain
+        print("all")
+    """
+    assert run(code, TACHYON_CTYPES=ctypes_only) == "freed\nall\n"
+
+
 def test_what_was_never_opened_raises() -> None:
     bus = tachyon.Bus.__new__(tachyon.Bus)
     for use in (lambda: bus.send(b"x"), bus.recv, lambda: next(bus)):
