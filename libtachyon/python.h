@@ -133,6 +133,7 @@ typedef struct {
         F(send)       /* Bus.send() as Python, for all that is not quick */              \
         F(recv)                                                                          \
         F(recv_zero_copy)                                                                \
+        F(release)    /* Lease.release() */                                              \
         F(recv_later) /* (self, errno, timeout=None): after a try that found nothing */  \
         F(next_later) /* (self, errno): the same for a step of iteration */              \
         F(RpcBus)                                                                        \

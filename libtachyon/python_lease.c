@@ -239,7 +239,7 @@ static PyObject *bus_drain(PyObject *self, PyObject *const args[], Py_ssize_t co
 }
 
 /* Where nobody else has the memoryview, its end is enough; else it has to be told. */
-static PyObject *lease_release(PyObject *self, PyObject *const args[], Py_ssize_t count, PyObject *names) {
+static PyObject *lease_exit(PyObject *self, PyObject *const args[], Py_ssize_t count, PyObject *names) {
         struct python_lease *lease = (void *)self;
         PyObject *view = lease->data, *done;
 
@@ -257,6 +257,12 @@ static PyObject *lease_release(PyObject *self, PyObject *const args[], Py_ssize_
         return python_none();
 }
 
+static PyObject *lease_release(PyObject *self, PyObject *const args[], Py_ssize_t count, PyObject *names) {
+        if (unlikely(count || names))
+                return python_call(python.the_release, &self, 1, args, count, names);
+        return lease_exit(self, args, count, names);
+}
+
 static PyObject *lease_enter(PyObject *self, PyObject *const args[], Py_ssize_t count, PyObject *names) {
         (void)args;
         (void)count;
@@ -272,6 +278,6 @@ PyMethodDef python_lease_methods[] = {
         { "_leases", end_leases, METH_FASTCALL | METH_KEYWORDS, NULL },
         { "release", lease_release, METH_FASTCALL | METH_KEYWORDS, NULL },
         { "__enter__", lease_enter, METH_FASTCALL | METH_KEYWORDS, NULL },
-        { "__exit__", lease_release, METH_FASTCALL | METH_KEYWORDS, NULL },
+        { "__exit__", lease_exit, METH_FASTCALL | METH_KEYWORDS, NULL },
         { 0 },
 };

@@ -296,6 +296,21 @@ def test_a_long_chain_of_objects_is_freed_within_little_stack(kind: str, ctypes_
     assert run(code, TACHYON_CTYPES=ctypes_only) == "freed\nall\n"
 
 
+@pytest.mark.parametrize("ctypes_only", ["0", "1"])
+def test_release_of_a_lease_takes_no_arguments(ctypes_only: str) -> None:
+    code = """
+        import tachyon
+        lease = tachyon.Lease.__new__(tachyon.Lease)
+        lease.data = memoryview(b"x")
+        for arguments, names in (((1,), {}), ((), {"early": True})):
+            try:
+                lease.release(*arguments, **names)
+            except TypeError:
+                print(len(lease.data))
+    """
+    assert run(code, TACHYON_CTYPES=ctypes_only) == "1\n1\n"
+
+
 def test_what_was_never_opened_raises() -> None:
     bus = tachyon.Bus.__new__(tachyon.Bus)
     for use in (lambda: bus.send(b"x"), bus.recv, lambda: next(bus)):
