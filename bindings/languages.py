@@ -106,6 +106,11 @@ class Builder:
         run(HERE / "csharp/make-mono", target)
         return ["mono", str(target / {"peer": "MatrixPeer.exe", "bench": "BenchPeer.exe"}[program])]
 
+    def node(self, program: str) -> list[str]:
+        package = HERE / "node"
+        run("npm", "ci", "--silent", "--no-audit", "--no-fund", cwd=package)
+        return ["node", str(package / f"programs/{program}.js")]
+
 
 LANGUAGES: dict[str, Callable[[Builder, str], list[str]]] = {
     "c": Builder.c,
@@ -116,6 +121,7 @@ LANGUAGES: dict[str, Callable[[Builder, str], list[str]]] = {
     "java": Builder.java,
     "kotlin": Builder.kotlin,
     "csharp": Builder.csharp,
+    "node": Builder.node,
 }
 
 

@@ -44,7 +44,7 @@ DOCUMENTS = [
 HEADER = (ROOT / "include/tachyon.h").read_text()
 # Where the shared structs and their constants are.
 LAYOUT = "".join((ROOT / "libtachyon" / name).read_text() for name in ("layout.h", "array.c"))
-CODE = ("python", "c", "cpp", "rust", "go", "java", "kotlin", "csharp")
+CODE = ("python", "c", "cpp", "rust", "go", "java", "kotlin", "csharp", "js")
 KINDS = {*CODE, "sh", "sh terminal", "sh install", "text", "text output"}
 PATIENCE = 120
 

@@ -1,0 +1,282 @@
+/// <reference types="node" />
+
+/** How long a call may wait: milliseconds (0: not at all; default: for ever), and what ends it. */
+export interface Waiting {
+  timeout?: number;
+  signal?: AbortSignal;
+}
+
+/** How long a call that blocks may do so, in milliseconds. */
+export interface Blocking {
+  timeout?: number;
+}
+
+/** Of a listener or a connection; what is left out has its default. Sizes are bytes. */
+export interface Options extends Waiting {
+  /** Of the ring from connector to listener; the listener says. Default 1 MiB. */
+  capacity?: number;
+  /** Of the ring from listener to connector. Default: as capacity. */
+  replyCapacity?: number;
+  /** The largest ring to make or to map. */
+  maxCapacity?: number;
+  prefault?: boolean;
+  mlock?: boolean;
+  hugePages?: boolean;
+  /** Both ends may write in both rings. */
+  trusted?: boolean;
+  numaNode?: number;
+  /** Permission bits of the listener's socket. Default 0o600. */
+  socketMode?: number;
+  /** Users whose processes may connect. Default: our own. */
+  allowedUids?: Iterable<number>;
+  /** How long a connection may take to introduce itself, in milliseconds. */
+  handshakeTimeout?: number;
+  maxPending?: number;
+}
+
+/** What can be sent; a string as UTF-8. */
+export type Payload = string | ArrayBuffer | ArrayBufferView;
+
+export type ElementArray =
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array
+  | BigUint64Array;
+
+/** An array in C order: the last index runs fastest. */
+export interface NdArray {
+  data: ElementArray;
+  shape: number[];
+  /** What an element is, as in NumPy: "<f4", "|u1". */
+  dtype: string;
+}
+
+/** A copy of what was received. */
+export class Message {
+  private constructor();
+  readonly data: Buffer;
+  /** The sender's tag. */
+  readonly typeId: number;
+  /** The array that it is; throws where it is none. */
+  array(): NdArray;
+}
+
+/** Bytes in the ring, little-endian. Every method throws ReleasedError after their end. */
+export class RingView {
+  protected constructor();
+  readonly byteLength: number;
+  getUint8(offset: number): number;
+  getInt8(offset: number): number;
+  getUint16(offset: number): number;
+  getInt16(offset: number): number;
+  getUint32(offset: number): number;
+  getInt32(offset: number): number;
+  getBigUint64(offset: number): bigint;
+  getBigInt64(offset: number): bigint;
+  getFloat32(offset: number): number;
+  getFloat64(offset: number): number;
+  /** Copies bytes from offset on, as many as fit; gives how many. */
+  copyTo(target: ArrayBufferView, offset?: number): number;
+  toBuffer(): Buffer;
+}
+
+/** Bytes in the ring to be written. */
+export class RingSlot extends RingView {
+  setUint8(offset: number, value: number): void;
+  setInt8(offset: number, value: number): void;
+  setUint16(offset: number, value: number): void;
+  setInt16(offset: number, value: number): void;
+  setUint32(offset: number, value: number): void;
+  setInt32(offset: number, value: number): void;
+  setBigUint64(offset: number, value: bigint): void;
+  setBigInt64(offset: number, value: bigint): void;
+  setFloat32(offset: number, value: number): void;
+  setFloat64(offset: number, value: number): void;
+  /** Copies a typed array in, from offset on. */
+  set(source: ArrayBufferView, offset?: number): void;
+  fill(value: number): void;
+}
+
+/** A message that lies in the ring. */
+export class Lease extends RingView {
+  private constructor();
+  readonly typeId: number;
+  /** Gives its place back; once more does nothing. */
+  release(): void;
+}
+
+/** Messages of one size in the ring. */
+export class Records {
+  private constructor();
+  /** How many. */
+  readonly length: number;
+  getUint8(index: number, offset: number): number;
+  getInt8(index: number, offset: number): number;
+  getUint16(index: number, offset: number): number;
+  getInt16(index: number, offset: number): number;
+  getUint32(index: number, offset: number): number;
+  getInt32(index: number, offset: number): number;
+  getBigUint64(index: number, offset: number): bigint;
+  getBigInt64(index: number, offset: number): bigint;
+  getFloat32(index: number, offset: number): number;
+  getFloat64(index: number, offset: number): number;
+  /** A copy of all, packed. */
+  toBuffer(): Buffer;
+  release(): void;
+}
+
+export interface Properties {
+  sendCapacity: number;
+  recvCapacity: number;
+  maxSendSize: number;
+  maxRecvSize: number;
+  peerPid: number;
+  peerUid: number;
+}
+
+export interface Stats {
+  sentMessages: number;
+  sentBytes: number;
+  receivedMessages: number;
+  receivedBytes: number;
+  leases: number;
+}
+
+/** One end of a connection. Belongs to the thread that made it. */
+export class Bus implements AsyncIterable<Message> {
+  private constructor();
+  /** Waits for one connection on a path. */
+  static listen(path: string, options?: Options): Promise<Bus>;
+  static listenSync(path: string, options?: Options): Bus;
+  /** Connects to a listener, and waits for it. */
+  static connect(path: string, options?: Options): Promise<Bus>;
+  static connectSync(path: string, options?: Options): Bus;
+
+  /** Sends a copy; waits for room. */
+  send(data: Payload, typeId?: number, options?: Waiting): Promise<void>;
+  /** False where there is no room, or another send waits. */
+  trySend(data: Payload, typeId?: number): boolean;
+  sendSync(data: Payload, typeId?: number, options?: Blocking): void;
+  /** fill writes the message in the ring, and gives the bytes used, or nothing: all. */
+  sendInPlace(size: number, fill: (slot: RingSlot) => number | void, typeId?: number, options?: Waiting): Promise<void>;
+  sendInPlaceSync(size: number, fill: (slot: RingSlot) => number | void, typeId?: number, options?: Blocking): void;
+  /** Each record becomes a message of recordSize bytes; gives their number. */
+  sendRecords(data: Payload, recordSize: number, typeId?: number, options?: Waiting): Promise<number>;
+  sendRecordsSync(data: Payload, recordSize: number, typeId?: number, options?: Blocking): number;
+  sendArray(array: ElementArray, shape?: number[], typeId?: number, options?: Waiting): Promise<void>;
+  sendArraySync(array: ElementArray, shape?: number[], typeId?: number, options?: Blocking): void;
+
+  recv(options?: Waiting): Promise<Message>;
+  tryRecv(): Message | null;
+  recvSync(options?: Blocking): Message;
+  /** Messages until the end in good order. */
+  messages(options?: Waiting): AsyncIterableIterator<Message>;
+  [Symbol.asyncIterator](): AsyncIterableIterator<Message>;
+  recvLease(options?: Waiting): Promise<Lease>;
+  recvLeaseSync(options?: Blocking): Lease;
+  recvRecords(recordSize: number, options?: Waiting & { max?: number; typeId?: number }): Promise<Records>;
+  recvRecordsSync(recordSize: number, options?: Blocking & { max?: number; typeId?: number }): Records;
+  recvArray(options?: Waiting): Promise<NdArray>;
+  recvArraySync(options?: Blocking): NdArray;
+
+  properties(): Properties;
+  stats(): Stats;
+  readonly closed: boolean;
+  /** The peer gets what was sent, then the end; waits of this side fail. */
+  close(): void;
+}
+
+/** Accepts connections on a path. */
+export class Listener implements AsyncIterable<Bus> {
+  constructor(path: string, options?: Options);
+  readonly path: string;
+  accept(options?: Waiting): Promise<Bus>;
+  acceptSync(options?: Blocking): Bus;
+  close(): void;
+  [Symbol.asyncIterator](): AsyncIterableIterator<Bus>;
+}
+
+/** The calling end of a connection. */
+export class Caller {
+  private constructor();
+  static connect(path: string, options?: Options): Promise<Caller>;
+  static connectSync(path: string, options?: Options): Caller;
+  /** Many calls may be out at a time. Throws RpcError where the server failed it. */
+  call(data: Payload, procedure?: number, options?: Waiting): Promise<Buffer>;
+  /** Blocks; no other call may be out. */
+  callSync(data: Payload, procedure?: number, options?: Blocking): Buffer;
+  readonly closed: boolean;
+  close(): void;
+}
+
+/** A call that was received. */
+export class Request {
+  private constructor();
+  readonly data: Buffer;
+  /** Which procedure. */
+  readonly typeId: number;
+  reply(data: Payload, typeId?: number, options?: Waiting): Promise<void>;
+  fail(code: number, words: string, options?: Waiting): Promise<void>;
+}
+
+/** What replies to a request; an error that it throws fails the call. */
+export type Handler = (request: Request) => Payload | void | Promise<Payload | void>;
+
+/** The serving end of a connection. */
+export class Server implements AsyncIterable<Request> {
+  private constructor();
+  static listen(path: string, options?: Options): Promise<Server>;
+  recv(options?: Waiting): Promise<Request>;
+  requests(options?: Waiting): AsyncIterableIterator<Request>;
+  [Symbol.asyncIterator](): AsyncIterableIterator<Request>;
+  /** Until the caller closes. At most `concurrency` (100) handlers run at a time. */
+  serve(handler: Handler, options?: Waiting & { concurrency?: number }): Promise<void>;
+  readonly closed: boolean;
+  close(): void;
+}
+
+/** Accepts callers on a path. */
+export class ServerListener implements AsyncIterable<Server> {
+  constructor(path: string, options?: Options);
+  readonly path: string;
+  accept(options?: Waiting): Promise<Server>;
+  [Symbol.asyncIterator](): AsyncIterableIterator<Server>;
+  /** Serves all who connect, until the listener is closed (returns) or the signal comes (throws). */
+  serve(handler: Handler, options?: { signal?: AbortSignal; concurrency?: number }): Promise<void>;
+  close(): void;
+}
+
+/** What the library reports: `code` is a name like 'EADDRINUSE'. */
+export class TachyonError extends Error {
+  readonly code: string;
+  readonly errno: number;
+}
+/** The bus was closed in good order, by the peer (EPIPE) or here (ECANCELED). */
+export class ClosedError extends TachyonError {}
+/** The peer's process died without closing. */
+export class PeerDeadError extends TachyonError {}
+/** The peer broke the protocol. */
+export class ProtocolError extends TachyonError {}
+/** The peer cannot send what it has before some leases are released. */
+export class LeasesError extends TachyonError {}
+export class TimeoutError extends TachyonError {}
+/** A message does not fit into the ring. */
+export class MessageSizeError extends TachyonError {}
+/** A lease, records or a slot were used after their end. */
+export class ReleasedError extends TachyonError {}
+/** The server failed the call. */
+export class RpcError extends Error {
+  constructor(code: number, message: string);
+  readonly code: number;
+}
+/** Codes of failed calls that mean the same everywhere. */
+export const RpcCode: { readonly UNKNOWN_TYPE: number; readonly EXCEPTION: number; readonly TOO_LARGE: number };
+/** The library's version. */
+export const version: string;

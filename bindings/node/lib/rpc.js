@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: MIT
+
+import { BaseListener, connect, connectSync } from './connect.js';
+import { MessageSizeError, RpcCode, RpcError, TimeoutError, check, errorOf } from './errors.js';
+import { Handle, bytesOf, checkTypeId, copied } from './handle.js';
+import { Stream, limitOf } from './stream.js';
+import { allocate, native } from './native.js';
+import { Limit } from './wait.js';
+import { out, outWords } from './words.js';
+
+const CALLS_AT_ONCE = 100;
+const reply = allocate(64);
+const replyWords = new BigUint64Array(reply.bytes);
+const replyInts = new Uint32Array(reply.bytes);
+
+function handleOf(owner, bus) {
+  const result = native.rpcCreate(out, bus);
+  if (result < 0) {
+    native.free(bus);
+    throw errorOf(result, 'request and reply');
+  }
+  return Handle.of(owner, bus, outWords[0]);
+}
+
+/** The reply or request in the words, copied; its place is given back. */
+function take(handle) {
+  const data = copied(replyWords[0], Number(replyWords[1]));
+  const found = { data, id: replyWords[3], typeId: replyInts[8] };
+  check(native.rpcRelease(handle.rpc, reply.address), 'release');
+  return found;
+}
+
+function failure({ typeId, data }) {
+  const [words] = data.toString().split('\0', 1);
+  return new RpcError(typeId, words);
+}
+
+const SECRET = Symbol('made by listen, connect and accept');
+
+/** The calling end. */
+export class Caller {
+  #handle;
+  #pending = new Map(); // id: { resolve, reject }
+  #submitting = 0;
+  #pumping = null; // an AbortController while replies are waited for
+
+  constructor(secret, bus) {
+    if (secret !== SECRET) throw new TypeError('use Caller.connect()');
+    this.#handle = handleOf(this, bus);
+  }
+
+  static async connect(path, options) {
+    return new Caller(SECRET, await connect('rpc', path, options));
+  }
+
+  static connectSync(path, options) {
+    return new Caller(SECRET, connectSync('rpc', path, options));
+  }
+
+  /** Calls a procedure and waits for its reply, a Buffer. Many calls may be out. */
+  async call(data, procedure = 0, options) {
+    const handle = this.#handle;
+    const limit = limitOf(options);
+    const bytes = bytesOf(data);
+    checkTypeId(procedure);
+    let id = null;
+    let waiting;
+    const answered = new Promise((resolve, reject) => (waiting = { resolve, reject }));
+    answered.catch(() => {}); // who waits below is told; where nobody does any more, nobody need be
+    const attempt = () => {
+      if ((id = this.#trySubmit(bytes, procedure)) === null) return false;
+      this.#pending.set(id, waiting); // at once: the reply may be taken in before this goes on
+      return true;
+    };
+    try {
+      this.#submitting++;
+      try {
+        const sending = handle.transmit(attempt, bytes.length, limit);
+        this.#pump(); // a server that waits for room itself goes on when its replies are taken
+        await sending;
+      } finally {
+        this.#submitting--;
+      }
+      this.#pump();
+      return await limit.wait((resolve, reject) => void answered.then(resolve, reject));
+    } finally {
+      if (id !== null && this.#pending.delete(id) && !handle.closed) native.rpcForget(handle.rpc, id);
+      if (this.#pending.size === 0 && this.#submitting === 0) this.#pumping?.abort();
+    }
+  }
+
+  #trySubmit(bytes, procedure) {
+    const handle = this.#handle;
+    handle.check();
+    const result = native.rpcSubmit(handle.rpc, bytes, bytes.length, procedure, out, 0);
+    return handle.done(result, 'call') ? outWords[0] : null;
+  }
+
+  /** One reply, to whom it belongs; null where there is none. */
+  #tryReply() {
+    const handle = this.#handle;
+    handle.check();
+    const result = native.rpcPoll(handle.rpc, reply.address, 0);
+    if (!handle.done(result, 'call')) return null;
+    const found = take(handle);
+    const call = this.#pending.get(found.id);
+    this.#pending.delete(found.id);
+    if (result === 1) call?.reject(failure(found));
+    else call?.resolve(found.data);
+    return found;
+  }
+
+  async #pump() {
+    if (this.#pumping) return;
+    this.#pumping = new AbortController();
+    try {
+      while (this.#pending.size > 0 || this.#submitting > 0) {
+        this.#pumping = new AbortController();
+        try {
+          await this.#handle.receive(() => this.#tryReply(), new Limit({ signal: this.#pumping.signal }));
+        } catch (error) {
+          if (!this.#pumping.signal.aborted) throw error;
+        }
+      }
+    } catch (error) {
+      for (const { reject } of [...this.#pending.values()]) reject(error);
+    } finally {
+      this.#pumping = null;
+    }
+  }
+
+  /** The blocking twin, for worker threads: no other call may be out. */
+  callSync(data, procedure = 0, options) {
+    const handle = this.#handle;
+    const limit = limitOf(options);
+    const bytes = bytesOf(data);
+    checkTypeId(procedure);
+    let id;
+    handle.transmitSync(() => (id = this.#trySubmit(bytes, procedure)) !== null, bytes.length, limit);
+    let over = false;
+    try {
+      for (;;) {
+        const result = native.rpcWait(handle.rpc, id, reply.address, limit.nanoseconds(100e6));
+        if (result >= 0) {
+          over = true;
+          const found = take(handle);
+          if (result === 1) throw failure(found);
+          return found.data;
+        }
+        const error = errorOf(result, 'call');
+        if (!(error instanceof TimeoutError || error.code === 'EINTR')) throw error;
+        limit.check();
+      }
+    } finally {
+      if (!over) native.rpcForget(handle.rpc, id);
+    }
+  }
+
+  get closed() {
+    return this.#handle.closed;
+  }
+
+  /** Ends the connection; calls that are out fail. */
+  close() {
+    this.#handle.close();
+  }
+
+  [Symbol.dispose ?? Symbol.for('nodejs.dispose')]() {
+    this.close();
+  }
+}
+
+/** A call that was received: to be replied to, or failed, once. */
+export class Request {
+  #handle;
+  #id;
+
+  constructor(handle, { data, id, typeId }) {
+    this.data = data;
+    this.typeId = typeId;
+    this.#handle = handle;
+    this.#id = id;
+  }
+
+  async #answer(attempt, size, options) {
+    if (this.#id === null) throw new TypeError('this request has been answered');
+    const id = this.#id;
+    this.#id = null;
+    try {
+      await this.#handle.transmit(() => attempt(id), size, limitOf(options));
+    } catch (error) {
+      if (!this.#handle.closed) this.#id = id; // it can still be failed
+      throw error;
+    }
+  }
+
+  async reply(data, type = 0, options) {
+    const handle = this.#handle;
+    const bytes = bytesOf(data);
+    checkTypeId(type);
+    const attempt = (id) => {
+      handle.check();
+      return handle.done(native.rpcReply(handle.rpc, id, bytes, bytes.length, type, 0), 'reply');
+    };
+    await this.#answer(attempt, bytes.length, options);
+  }
+
+  async fail(code, words, options) {
+    const handle = this.#handle;
+    const text = Buffer.from(String(words));
+    checkTypeId(code);
+    const attempt = (id) => {
+      handle.check();
+      return handle.done(native.rpcFail(handle.rpc, id, code, text, text.length, 0), 'fail');
+    };
+    await this.#answer(attempt, text.length, options);
+  }
+}
+
+/** The serving end of one connection. */
+export class Server {
+  #handle;
+
+  constructor(secret, bus) {
+    if (secret !== SECRET) throw new TypeError('use Server.listen() or ServerListener.accept()');
+    this.#handle = handleOf(this, bus);
+  }
+
+  static async listen(path, options) {
+    const listener = new ServerListener(path, options);
+    try {
+      return await listener.accept(options);
+    } finally {
+      listener.close();
+    }
+  }
+
+  #tryServe() {
+    const handle = this.#handle;
+    handle.check();
+    const result = native.rpcServe(handle.rpc, reply.address, 0);
+    return handle.done(result, 'serve') ? new Request(handle, take(handle)) : null;
+  }
+
+  /** Waits for a call. */
+  async recv(options) {
+    return this.#handle.receive(() => this.#tryServe(), limitOf(options));
+  }
+
+  /** Calls, until the caller closes. */
+  requests(options) {
+    const limit = limitOf(options);
+    return new Stream(() => this.#handle.receive(() => this.#tryServe(), limit));
+  }
+
+  [Symbol.asyncIterator]() {
+    return this.requests();
+  }
+
+  /**
+   * Replies with what handler(request) gives, or its promise, until the caller closes. Calls are
+   * handled side by side, at most `concurrency`. An error that it throws fails the call.
+   */
+  async serve(handler, { concurrency = CALLS_AT_ONCE, ...options } = {}) {
+    const running = new Set();
+    for await (const request of this.requests(options)) {
+      const handling = answer(handler, request).finally(() => running.delete(handling));
+      running.add(handling);
+      if (running.size >= concurrency) await Promise.race(running);
+    }
+    await Promise.all(running);
+  }
+
+  get closed() {
+    return this.#handle.closed;
+  }
+
+  close() {
+    this.#handle.close();
+  }
+
+  [Symbol.dispose ?? Symbol.for('nodejs.dispose')]() {
+    this.close();
+  }
+}
+
+async function answer(handler, request) {
+  try {
+    try {
+      await request.reply((await handler(request)) ?? Buffer.alloc(0));
+    } catch (error) {
+      if (error instanceof RpcError) await request.fail(error.code, error.message);
+      else if (error instanceof MessageSizeError) await request.fail(RpcCode.TOO_LARGE, error.message);
+      else await request.fail(RpcCode.EXCEPTION, `${error?.name ?? 'Error'}: ${error?.message ?? error}`);
+    }
+  } catch {
+    // The caller has ended, or the handler has answered by itself: there is nobody to tell.
+  }
+}
+
+/** Accepts callers on a path. */
+export class ServerListener extends BaseListener {
+  constructor(path, options) {
+    super('rpc', path, options);
+  }
+
+  async accept(options) {
+    return new Server(SECRET, await this.acceptBus(options));
+  }
+
+  [Symbol.asyncIterator]() {
+    return new Stream(() => this.accept());
+  }
+
+  /** Accepts callers and serves each, until the listener is closed or the signal comes. */
+  async serve(handler, { signal, concurrency } = {}) {
+    const running = new Set();
+    try {
+      for (;;) {
+        const server = await this.accept({ signal });
+        const serving = server
+          .serve(handler, { signal, concurrency })
+          .catch(() => {}) // this caller's end is not the others'
+          .finally(() => {
+            server.close();
+            running.delete(serving);
+          });
+        running.add(serving);
+      }
+    } catch (error) {
+      if (error.code !== 'ECANCELED') throw error;
+    } finally {
+      await Promise.all(running);
+    }
+  }
+}
+

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+
+import { ClosedError } from './errors.js';
+import { FOREVER, Limit } from './wait.js';
+
+export function limitOf(options) {
+  return options === undefined ? FOREVER : new Limit(options);
+}
+
+/** An async iterator over what next() gives, until the end in good order. */
+export class Stream {
+  #next;
+
+  constructor(next) {
+    this.#next = next;
+  }
+
+  async next() {
+    if (this.#next === null) return { value: undefined, done: true };
+    try {
+      return { value: await this.#next(), done: false };
+    } catch (error) {
+      this.#next = null;
+      if (error instanceof ClosedError) return { value: undefined, done: true };
+      throw error;
+    }
+  }
+
+  async return(value) {
+    this.#next = null;
+    return { value, done: true };
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+}

@@ -1,0 +1,118 @@
+// Other processes, workers, the collector, and the end.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+
+import { Bus, ClosedError, PeerDeadError } from 'tachyon';
+
+import { collectUntil, ends, newPath, script } from './ends.js';
+
+test('a killed peer is an error of its own, for who receives and for who sends', async (t) => {
+  const path = newPath();
+  const source = `
+    import { Bus } from 'tachyon';
+    const bus = await Bus.connect(process.argv.at(-1));
+    await bus.send('I live');
+    setInterval(() => {}, 1000);
+  `;
+  const child = script(t, source, path);
+  const bus = await Bus.listen(path, { capacity: 4096, replyCapacity: 4096 });
+  assert.equal((await bus.recv()).data.toString(), 'I live');
+  const receiving = bus.recv();
+  while (bus.trySend(Buffer.alloc(100)));
+  const sending = bus.send('no room');
+  child.kill('SIGKILL');
+  await Promise.all([assert.rejects(receiving, PeerDeadError), assert.rejects(sending, PeerDeadError)]);
+  await assert.rejects(bus.recv(), PeerDeadError);
+  bus.close();
+});
+
+test('a process that ends in good order closes its buses, whatever it forgot', async (t) => {
+  const path = newPath();
+  const source = `
+    import { Bus } from 'tachyon';
+    const bus = await Bus.connect(process.argv.at(-1));
+    await bus.send('the last word');
+  `;
+  const child = script(t, source, path);
+  const bus = await Bus.listen(path);
+  const words = [];
+  for await (const message of bus) words.push(message.data.toString()); // PeerDeadError, were it not closed
+  assert.deepEqual(words, ['the last word']);
+  assert.equal(await child.ended, 0);
+  bus.close();
+});
+
+test('a bus that nobody kept is closed by the collector', async (t) => {
+  const path = newPath();
+  const listening = Bus.listen(path);
+  await (async () => void (await Bus.connect(path)))();
+  const bus = await listening;
+  t.after(() => bus.close());
+  const end = bus.recv().catch((error) => error);
+  let ended = null;
+  end.then((error) => (ended = error));
+  assert.ok(await collectUntil(() => ended !== null));
+  assert.ok(ended instanceof ClosedError);
+});
+
+test('a bus that is waited on is kept, although nobody else keeps it', async (t) => {
+  const path = newPath();
+  const listening = Bus.listen(path);
+  const waiting = (async () => (await Bus.connect(path)).recv())();
+  const bus = await listening;
+  t.after(() => bus.close());
+  for (let i = 0; i < 20; i++) await collectUntil(() => i >= 0);
+  await bus.send('kept');
+  assert.equal((await waiting).data.toString(), 'kept');
+});
+
+const worker = (t, path) => {
+  const made = new Worker(new URL('echo-worker.js', import.meta.url), { workerData: path });
+  t.after(() => made.terminate());
+  return made;
+};
+
+test('workers have buses of their own, and may block', async (t) => {
+  const paths = [newPath(), newPath(), newPath()];
+  const exits = paths.map((path) => once(worker(t, path), 'exit'));
+  const buses = await Promise.all(paths.map((path) => Bus.listen(path)));
+  await Promise.all(
+    buses.map(async (bus, n) => {
+      for (let i = 0; i < 500; i++) {
+        await bus.send(`${n} ${i}`, i);
+        const message = await bus.recv();
+        assert.deepEqual([message.data.toString(), message.typeId], [`${n} ${i}`, i + 1]);
+      }
+      bus.close();
+    }),
+  );
+  assert.deepEqual(await Promise.all(exits), [[0], [0], [0]]);
+});
+
+test('a worker that blocks in a receive can be terminated', async (t) => {
+  const path = newPath();
+  const one = worker(t, path);
+  const bus = await Bus.listen(path);
+  t.after(() => bus.close());
+  await bus.send('x');
+  await bus.recv(); // it is in its loop now
+  await one.terminate();
+});
+
+test('a bus cannot be posted to another thread: it has no methods there', async (t) => {
+  const [a] = await ends(t);
+  const copy = structuredClone(a);
+  assert.equal(copy instanceof Bus, false);
+  assert.equal(copy.send, undefined);
+});
+
+test('with many buses that wait, each is served', async (t) => {
+  const pairs = [];
+  for (let i = 0; i < 50; i++) pairs.push(await ends(t, { capacity: 4096 }));
+  const waiting = pairs.map(([, b]) => b.recv());
+  for (const [i, [a]] of [...pairs.entries()].reverse()) await a.send(`${i}`);
+  for (const [i, message] of (await Promise.all(waiting)).entries()) assert.equal(message.data.toString(), `${i}`);
+});
