@@ -72,18 +72,10 @@ export class Bus {
     }
   }
 
-  #given(attempt) {
-    try {
-      return attempt();
-    } finally {
-      this.#handle.sending.give();
-    }
-  }
-
   sendSync(data, type = 0, options) {
     const handle = this.#handle;
     const bytes = bytesOf(data);
-    handle.transmitSync(() => this.trySend(bytes, type), bytes.length, limitOf(options));
+    handle.transmitSync(() => handle.trySend(bytes, type), bytes.length, limitOf(options));
   }
 
   /** fill(slot) writes the message in the ring and gives the bytes used; nothing: all. */
@@ -96,18 +88,14 @@ export class Bus {
   sendInPlaceSync(size, fill, type = 0, options) {
     checkSize('size', size);
     checkTypeId(type);
-    this.#handle.transmitSync(
-      () => this.#handle.sending.take() && this.#given(() => this.#tryInPlace(size, fill, type)),
-      size,
-      limitOf(options),
-    );
+    this.#handle.transmitSync(() => this.#tryInPlace(size, fill, type), size, limitOf(options));
   }
 
   #tryInPlace(size, fill, type) {
     const handle = this.#handle;
     handle.check();
     if (!handle.done(native.reserve(handle.bus, out, size, 0), 'send')) return false;
-    const slot = new RingSlot(outWords[0], size);
+    const slot = (handle.slot = new RingSlot(outWords[0], size)); // close() would end it
     let used = size;
     try {
       const given = fill(slot);
@@ -135,11 +123,7 @@ export class Bus {
 
   sendRecordsSync(data, recordSize, type = 0, options) {
     const { attempt, count } = this.#records(data, recordSize, type);
-    this.#handle.transmitSync(
-      () => this.#handle.sending.take() && this.#given(attempt),
-      recordSize,
-      limitOf(options),
-    );
+    this.#handle.transmitSync(attempt, recordSize, limitOf(options));
     return count;
   }
 
@@ -178,11 +162,7 @@ export class Bus {
     const size = describe(array, shape);
     checkTypeId(type);
     const attempt = () => this.#tryArray(array, shape, size, type);
-    this.#handle.transmitSync(
-      () => this.#handle.sending.take() && this.#given(attempt),
-      size,
-      limitOf(options),
-    );
+    this.#handle.transmitSync(attempt, size, limitOf(options));
   }
 
   #tryArray(array, shape, size, type) {
@@ -222,16 +202,9 @@ export class Bus {
     }
   }
 
-  #taken(attempt) {
-    try {
-      return attempt();
-    } finally {
-      this.#handle.receiving.give();
-    }
-  }
-
   recvSync(options) {
-    return this.#handle.receiveSync(() => this.tryRecv(), limitOf(options));
+    const handle = this.#handle;
+    return handle.receiveSync(() => handle.tryRecv(), limitOf(options));
   }
 
   /** Messages until the peer closes. */
@@ -244,34 +217,27 @@ export class Bus {
     return new Stream(() => this.#recv(FOREVER));
   }
 
-  #attempt(attempt) {
-    return {
-      now: attempt,
-      sync: () => (this.#handle.receiving.take() ? this.#taken(attempt) : null),
-    };
-  }
-
   #lease() {
-    return this.#attempt(() => {
+    return () => {
       const found = this.#handle.tryRecvLease();
       return found && new Lease(this.#handle, found);
-    });
+    };
   }
 
   /** The next message where it lies, to be released. */
   async recvLease(options) {
-    return this.#handle.receive(this.#lease().now, limitOf(options));
+    return this.#handle.receive(this.#lease(), limitOf(options));
   }
 
   recvLeaseSync(options) {
-    return this.#handle.receiveSync(this.#lease().sync, limitOf(options));
+    return this.#handle.receiveSync(this.#lease(), limitOf(options));
   }
 
   #run(recordSize, { max = Number.MAX_SAFE_INTEGER, typeId: wanted } = {}) {
     checkSize('recordSize', recordSize, 1);
     checkSize('max', max, 1);
     if (wanted !== undefined) checkTypeId(wanted);
-    return this.#attempt(() => {
+    return () => {
       const handle = this.#handle;
       handle.check();
       if (wanted !== undefined) typeIdView[0] = wanted;
@@ -282,20 +248,20 @@ export class Bus {
       if (!handle.done(result, 'receive')) return null;
       const found = { data: outWords[0], count: result, stride: Number(outWords[2]), lease: outWords[3] };
       return new Records(handle, found, recordSize);
-    });
+    };
   }
 
   /** What there is of records of one size, at least one, where they lie: to be released. */
   async recvRecords(recordSize, options) {
-    return this.#handle.receive(this.#run(recordSize, options).now, limitOf(options));
+    return this.#handle.receive(this.#run(recordSize, options), limitOf(options));
   }
 
   recvRecordsSync(recordSize, options) {
-    return this.#handle.receiveSync(this.#run(recordSize, options).sync, limitOf(options));
+    return this.#handle.receiveSync(this.#run(recordSize, options), limitOf(options));
   }
 
   #array() {
-    return this.#attempt(() => {
+    return () => {
       const handle = this.#handle;
       const found = handle.tryRecvLease();
       if (found === null) return null;
@@ -312,16 +278,16 @@ export class Bus {
       }
       check(native.release(handle.bus, found.lease), 'release');
       return array;
-    });
+    };
   }
 
   /** The next message as an array, copied: a typed array, its shape and its dtype. */
   async recvArray(options) {
-    return this.#handle.receive(this.#array().now, limitOf(options));
+    return this.#handle.receive(this.#array(), limitOf(options));
   }
 
   recvArraySync(options) {
-    return this.#handle.receiveSync(this.#array().sync, limitOf(options));
+    return this.#handle.receiveSync(this.#array(), limitOf(options));
   }
 
   // ---- facts, and the end

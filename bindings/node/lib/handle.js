@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // One end of a connection, as the library knows it: what the public classes share.
 
-import { EAGAIN, ECANCELED, EINTR, EMSGSIZE, ClosedError, check, errorOf } from './errors.js';
+import { EAGAIN, ECANCELED, EINTR, EMSGSIZE, ClosedError, TachyonError, check, errorOf } from './errors.js';
 import { Message } from './message.js';
 import { allocate, native } from './native.js';
+import { RingView } from './view.js';
 import { Turn, Watcher, breath } from './wait.js';
 import { out, outInts, outUints, outWords } from './words.js';
 
@@ -69,6 +70,7 @@ const forgottenLeases = new FinalizationRegistry(({ bus, lease }) => native.rele
 export class Handle {
   receiving = new Turn();
   sending = new Turn();
+  slot = null; // what is being written in the ring
   #watchers = null;
   #sleeps = new Set();
   #looks = MOST_LOOKS;
@@ -91,6 +93,7 @@ export class Handle {
     this.closed = true;
     open.delete(this);
     forgottenHandles.unregister(this);
+    if (this.slot) RingView.end(this.slot);
     for (const watcher of this.#watchers ?? []) watcher?.close();
     if (this.rpc !== null) native.rpcFree(this.rpc);
     else native.free(this.bus);
@@ -251,18 +254,28 @@ export class Handle {
 
   /** The blocking twins, for worker threads and scripts. */
   receiveSync(attempt, limit) {
-    for (;;) {
-      const got = attempt();
-      if (got !== null) return got;
-      limit.check();
-      native.waitData(this.bus, limit.nanoseconds(SLICE));
+    if (!this.receiving.take()) throw new TachyonError('another receive waits on this bus', 'EBUSY', 16);
+    try {
+      for (;;) {
+        const got = attempt();
+        if (got !== null) return got;
+        limit.check();
+        native.waitData(this.bus, limit.nanoseconds(SLICE));
+      }
+    } finally {
+      this.receiving.give();
     }
   }
 
   transmitSync(attempt, size, limit) {
-    while (!attempt()) {
-      limit.check();
-      native.waitSpace(this.bus, size, limit.nanoseconds(SLICE));
+    if (!this.sending.take()) throw new TachyonError('another send waits on this bus', 'EBUSY', 16);
+    try {
+      while (!attempt()) {
+        limit.check();
+        native.waitSpace(this.bus, size, limit.nanoseconds(SLICE));
+      }
+    } finally {
+      this.sending.give();
     }
   }
 }

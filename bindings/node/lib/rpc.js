@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 import { BaseListener, connect, connectSync } from './connect.js';
-import { MessageSizeError, RpcCode, RpcError, TimeoutError, check, errorOf } from './errors.js';
+import { MessageSizeError, RpcCode, RpcError, TachyonError, TimeoutError, check, errorOf } from './errors.js';
 import { Handle, bytesOf, checkTypeId, copied } from './handle.js';
 import { Stream, limitOf } from './stream.js';
 import { allocate, native } from './native.js';
@@ -135,6 +135,7 @@ export class Caller {
     const limit = limitOf(options);
     const bytes = bytesOf(data);
     checkTypeId(procedure);
+    if (this.#pending.size > 0) throw new TachyonError('another call of this end is out', 'EBUSY', 16);
     let id;
     handle.transmitSync(() => (id = this.#trySubmit(bytes, procedure)) !== null, bytes.length, limit);
     let over = false;

@@ -114,6 +114,19 @@ test('receives that wait at the same time get a message each; one that gave up t
   assert.equal((await third).data.toString(), '3');
 });
 
+test('calls that block do not wait for those that wait in the same thread', async (t) => {
+  const [a, b] = await ends(t);
+  const waiting = b.recv();
+  await setImmediate();
+  assert.throws(() => b.recvSync(), (error) => error.code === 'EBUSY');
+  assert.equal(b.tryRecv(), null);
+  a.sendSync('x', 1, { timeout: 1000 });
+  assert.equal((await waiting).typeId, 1);
+  assert.throws(() => b.recvSync({ timeout: 1 }), TimeoutError);
+  a.sendSync('y');
+  assert.equal(b.recvSync().data.toString(), 'y');
+});
+
 test('closing ends the waits of the same side', async (t) => {
   const [, b] = await ends(t);
   const waiting = [b.recv(), b.recvLease(), b.recvRecords(8)];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { MessageSizeError, ReleasedError, TachyonError } from 'tachyon';
+import { ClosedError, MessageSizeError, ReleasedError, TachyonError } from 'tachyon';
 
 import { collectUntil, ends } from './ends.js';
 
@@ -88,6 +88,16 @@ test('what fails while it is written is not sent, and the next one is', async (t
   a.sendInPlaceSync(8, (slot) => slot.setFloat64(0, 1));
   assert.equal((await b.recv()).data.readDoubleLE(), 1);
   assert.equal(b.tryRecv(), null);
+});
+
+test('a bus that is closed while a message is written in it ends the slot', async (t) => {
+  const [a, b] = await ends(t);
+  const writing = a.sendInPlace(1000, (slot) => {
+    a.close();
+    slot.setUint8(999, 1);
+  });
+  await assert.rejects(writing, ReleasedError);
+  await assert.rejects(b.recv(), ClosedError);
 });
 
 test('records go by the thousand, and end where another size or tag begins', async (t) => {

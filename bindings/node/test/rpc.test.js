@@ -61,6 +61,16 @@ test('a call that was given up does not disturb the others', async (t) => {
   assert.equal((await third).toString(), 'third replied');
 });
 
+test('a call that blocks does not get between others', async (t) => {
+  const [server, caller] = await pair(t);
+  const calling = caller.call('x');
+  const request = await server.recv();
+  assert.throws(() => caller.callSync('y'), (error) => error.code === 'EBUSY');
+  await request.reply('z');
+  assert.equal((await calling).toString(), 'z');
+  assert.throws(() => caller.callSync('y', 0, { timeout: 1 }), TimeoutError);
+});
+
 test('a request is answered once', async (t) => {
   const [server, caller] = await pair(t);
   const calling = caller.call('x');
