@@ -289,7 +289,7 @@ NUMBERED = """
         if dice.random() < 0.01:
             time.sleep(0)  # now and then, let the receiver find nothing
         if dice.random() < 0.001:
-            time.sleep(dice.random() / 200)  # longer than a timer of an event loop
+            time.sleep(dice.random() / 20)  # longer than a slow receiver takes for a full ring
     bus.close()
 """
 
