@@ -83,9 +83,17 @@ def parse(document: Path) -> Iterator[Block]:
 
 BLOCKS = [block for document in DOCUMENTS for block in parse(document)]
 PROGRAMS = [block for block in BLOCKS if block.kind in CODE]
+
+
+def marks(section: str) -> list[pytest.MarkDecorator]:
+    """What runs it: .ci/run has PyTorch for -m ml, and the languages' tools for -m bindings."""
+    if any("import torch" in b.text for b in PROGRAMS if b.section == section):
+        return [pytest.mark.ml]
+    return [pytest.mark.bindings] if "bindings/" in section else []
+
+
 SECTIONS = [
-    # Those of the bindings need their languages' tools: bindings/run-tests runs them.
-    pytest.param(section, marks=pytest.mark.bindings) if "bindings/" in section else section
+    pytest.param(section, marks=marks(section))
     for section in dict.fromkeys(b.section for b in BLOCKS if b.kind in ("sh", "sh terminal"))
 ]
 
@@ -267,14 +275,7 @@ def run_section(section: str, clone: Path) -> dict[int, str]:
                 process.wait()
 
 
-def needs_torch(section: str) -> bool:
-    return any("import torch" in b.text for b in PROGRAMS if b.section == section)
-
-
-@pytest.mark.parametrize(
-    "section",
-    [pytest.param(s, marks=pytest.mark.ml) if needs_torch(s) else s for s in SECTIONS],
-)
+@pytest.mark.parametrize("section", SECTIONS)
 def test_section_runs_and_prints_what_it_says(section: str, clone: Path) -> None:
     printed = run_section(section, clone)
     assert printed, "a section that runs something has terminals"
