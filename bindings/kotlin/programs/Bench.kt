@@ -12,6 +12,7 @@ import kotlinx.coroutines.async
 import kotlinx.coroutines.coroutineScope
 import kotlinx.coroutines.runBlocking
 import tachyon.kotlin.Bus
+import tachyon.kotlin.MessageBuffer
 import tachyon.kotlin.Options
 import tachyon.kotlin.RecordType
 
@@ -84,12 +85,12 @@ private suspend fun consumeRecords(bus: Bus, count: Int): String {
 
 // ---- calls -----------------------------------------------------------------------------
 
-private suspend fun pairs(from: Bus, to: Bus, count: Int): Long {
-    var data = ByteArray(SIZE)
+private fun pairs(from: Bus, to: Bus, count: Int): Long {
+    val data = ByteArray(SIZE)
+    val copy = MessageBuffer(SIZE)
     val begin = System.nanoTime()
     repeat(count) {
-        from.send(data)
-        data = to.tryReceive()!!.data
+        check(from.trySend(data) && to.tryReceiveInto(copy)) { "it did not arrive" }
     }
     return System.nanoTime() - begin
 }

@@ -143,6 +143,9 @@ public class Bus internal constructor(private val java: JavaBus) : AutoCloseable
         return if (message.isPresent) message.get().let { Message(it.data, it.typeId.toUInt()) } else null
     }
 
+    /** Receives a message into a buffer that is used again and again, if there is one, and tells whether there was. */
+    public fun tryReceiveInto(buffer: MessageBuffer): Boolean = java.tryRecv(buffer)
+
     /** [receive], but null where either end was closed in good order. */
     public suspend fun receiveOrNull(): Message? =
         try {

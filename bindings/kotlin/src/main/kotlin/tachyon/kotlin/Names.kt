@@ -38,6 +38,9 @@ public typealias RpcException = tachyon.RpcException
 /** What the elements of an array are. */
 public typealias DType = tachyon.DType
 
+/** What [Bus.tryReceiveInto] fills. */
+public typealias MessageBuffer = tachyon.MessageBuffer
+
 public typealias Properties = tachyon.Properties
 
 public typealias Stats = tachyon.Stats

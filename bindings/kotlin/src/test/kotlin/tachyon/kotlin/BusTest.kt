@@ -27,6 +27,7 @@ import kotlinx.coroutines.yield
 class BusTest {
     @Test
     fun `what is sent is received`() = withBuses { consumer, producer ->
+        val buffer = MessageBuffer(100_000)
         for (size in listOf(0, 1, 48, 49, 4096, 4097, 100_000)) {
             val data = bytes(size, size)
             producer.send(data, UInt.MAX_VALUE - size.toUInt())
@@ -37,8 +38,13 @@ class BusTest {
             assertEquals(UInt.MAX_VALUE - size.toUInt(), typeId)
             assertContentEquals(data, consumer.receive().data)
             assertEquals(3u, consumer.tryReceive()?.typeId)
+            assertTrue(producer.trySend(data, 4u))
+            assertTrue(consumer.tryReceiveInto(buffer))
+            assertContentEquals(data, buffer.toBytes())
+            assertEquals(4, buffer.typeId())
         }
         assertNull(consumer.tryReceive())
+        assertFalse(consumer.tryReceiveInto(buffer))
         assertEquals(producer.stats.sentMessages, consumer.stats.receivedMessages)
         assertEquals(1L shl 20, consumer.properties.recvCapacity)
     }
