@@ -48,7 +48,6 @@ export const ETIMEDOUT = mac ? -60 : -110;
 export const EMSGSIZE = mac ? -40 : -90;
 export const EBADMSG = mac ? -94 : -74;
 export const ECANCELED = mac ? -89 : -125;
-export const EINVAL = -22;
 
 const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [-number, name]));
 NAMES.set(mac ? -105 : -130, 'EOWNERDEAD').set(EAGAIN, 'EAGAIN');

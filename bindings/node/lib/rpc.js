@@ -112,7 +112,6 @@ export class Caller {
 
   async #pump() {
     if (this.#pumping) return;
-    this.#pumping = new AbortController();
     try {
       while (this.#pending.size > 0 || this.#submitting > 0) {
         this.#pumping = new AbortController();
