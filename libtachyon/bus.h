@@ -13,7 +13,7 @@
  */
 #include "handle.h"
 #include "handshake.h"
-#include "ring.h"
+#include "ring_rpc.h"
 #include "wait.h"
 
 #include "../include/tachyon.h"
@@ -50,6 +50,11 @@ struct tachyon_bus {
 
 /* Only rpc.c may send on a bus of kind rpc: -EOPNOTSUPP. */
 int bus_explain_correlated(void);
+
+/* What to ask room for, so that a payload of this size fits into a frame of this bus's. */
+static inline uint64_t bus_room_size(const struct tachyon_bus *bus, uint64_t size) {
+        return bus->correlated ? ring_uncorrelated_size(size) : size;
+}
 
 /* bus_life.c. bus_new() takes over the connection where it returns 0. */
 int bus_new(struct tachyon_bus **busp, struct connection *connection, const struct settings *settings);

@@ -89,7 +89,7 @@ TACHYON_API int tachyon_bus_arm_space(tachyon_bus *bus, size_t size) {
                 return bus_leave(bus, fail(EBUSY, "a reservation is open: commit or cancel it first"));
         r = sleeper_occupy(&bus->space_sleeper);
         if (r == 0) {
-                r = bus_arm_space_busy(bus, frame_length(size, FRAME_INLINE_SIZE));
+                r = bus_arm_space_busy(bus, frame_length(bus_room_size(bus, size), FRAME_INLINE_SIZE));
                 sleeper_vacate(&bus->space_sleeper);
         }
         return bus_leave(bus, r);

@@ -460,5 +460,5 @@ int bus_watch_room(struct tachyon_bus *bus, uint64_t size, int64_t timeout_ns) {
 }
 
 TACHYON_API int tachyon_bus_wait_space(tachyon_bus *bus, size_t size, int64_t timeout_ns) {
-        return bus_await_room(bus, size, timeout_ns);
+        return bus_await_room(bus, bus_room_size(bus, size), timeout_ns);
 }
