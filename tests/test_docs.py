@@ -13,6 +13,7 @@ A fenced block's first word is its language; what follows says what becomes of i
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -208,13 +210,23 @@ def newcomers_environment(clone: Path) -> dict[str, str]:
     }
 
 
-def start(
-    script: str, clone: Path, environment: dict[str, str], output: Path
-) -> subprocess.Popen[bytes]:
-    script = script.replace("/tmp/", f"{clone.parent}/")
+class Running(NamedTuple):
+    """What a reader has typed, in a process group of its own."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def told(self) -> str:
+        code = self.process.returncode
+        return f"--- {self.name}, ended with {code}:\n{self.output.read_text()}"
+
+
+def start(name: str, script: str, clone: Path, environment: dict[str, str]) -> Running:
+    output = clone.parent / name.replace(" ", "-")
     with output.open("wb") as stream:
-        return subprocess.Popen(
-            ["bash", "-eu", "-o", "pipefail", "-c", script],
+        process = subprocess.Popen(
+            ["bash", "-eu", "-o", "pipefail", "-c", script.replace("/tmp/", f"{clone.parent}/")],
             cwd=clone,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -222,21 +234,28 @@ def start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    return Running(name, process, output)
 
 
-def finish(process: subprocess.Popen[bytes], output: Path) -> str:
-    """Wait for success, and return the output."""
+def finish(running: list[Running]) -> list[str]:
+    """Wait for success of all, and return what each printed.
+
+    One that fails ends the others, which may wait for it for ever; all are told of then.
+    """
+    end = time.monotonic() + PATIENCE
+    codes: list[int | None] = [None]
     try:
-        code = process.wait(PATIENCE)
+        while None in codes and set(codes) <= {0, None} and time.monotonic() < end:
+            time.sleep(0.01)
+            codes = [one.process.poll() for one in running]
     finally:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
-    text = output.read_text()
-    assert code == 0, text
-    return text
+        for one in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(one.process.pid, signal.SIGKILL)
+            one.process.wait()
+    late = f", some not within {PATIENCE} s" if None in codes and set(codes) <= {0, None} else ""
+    assert set(codes) == {0}, f"{codes}{late}\n" + "".join(one.told() for one in running)
+    return [one.output.read_text() for one in running]
 
 
 def run_setup(section: str, clone: Path) -> dict[str, str]:
@@ -247,8 +266,7 @@ def run_setup(section: str, clone: Path) -> dict[str, str]:
         variables = clone.parent / "variables"
         environment["TEST_VARIABLES"] = str(variables)
         script += 'env -0 > "$TEST_VARIABLES"\n'
-        output = clone.parent / "setup"
-        finish(start(script, clone, environment, output), output)
+        finish([start("setup", script, clone, environment)])
         pairs = variables.read_text().split("\0")
         environment = dict(pair.split("=", 1) for pair in pairs if pair)
     return environment
@@ -261,18 +279,11 @@ def run_section(section: str, clone: Path) -> dict[int, str]:
     for block in BLOCKS:
         if block.section == section and block.kind == "sh terminal":
             terminals[block.number] = terminals.get(block.number, "") + block.text
-    outputs = {number: clone.parent / f"terminal-{number}" for number in terminals}
-    started = {
-        number: start(script, clone, environment, outputs[number])
+    running = [
+        start(f"terminal {number}", script, clone, environment)
         for number, script in terminals.items()
-    }
-    try:
-        return {number: finish(process, outputs[number]) for number, process in started.items()}
-    finally:
-        for process in started.values():
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+    ]
+    return dict(zip(terminals, finish(running), strict=True))
 
 
 @pytest.mark.parametrize("section", SECTIONS)
