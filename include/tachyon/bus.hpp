@@ -148,7 +148,7 @@ public:
                 tachyon_options raw = options.raw(TACHYON_KIND_STREAM);
                 tachyon_bus *bus;
 
-                check(tachyon_bus_listen(&bus, path.c_str(), &raw, timeout.ns()), "listen");
+                check_path(tachyon_bus_listen(&bus, path.c_str(), &raw, timeout.ns()), "listen on", path);
                 return Bus(bus);
         }
         /* Waits for a listener to appear and to accept. */
@@ -157,7 +157,7 @@ public:
                 tachyon_options raw = options.raw(TACHYON_KIND_STREAM);
                 tachyon_bus *bus;
 
-                check(tachyon_bus_connect(&bus, path.c_str(), &raw, timeout.ns()), "connect");
+                check_path(tachyon_bus_connect(&bus, path.c_str(), &raw, timeout.ns()), "connect to", path);
                 return Bus(bus);
         }
 
@@ -209,8 +209,10 @@ public:
         void send_array(const T *data, const Shape &shape, std::uint32_t type_id = 0, Timeout timeout = forever) {
                 ArraySlot<T> array = reserve_array<T>(shape, timeout);
 
-                if (data) /* may be nullptr for an empty one */
+                if (data)
                         std::copy(data, data + array.size(), array.data());
+                else if (array.size() > 0) /* else the ring's old bytes would be sent */
+                        throw std::invalid_argument("only an empty array has no elements");
                 array.commit(type_id);
         }
         template <class T> ArraySlot<T> reserve_array(const Shape &shape, Timeout timeout = forever) {
@@ -390,7 +392,7 @@ public:
                 tachyon_options raw = options.raw(kind);
                 tachyon_listener *listener;
 
-                check(tachyon_listener_create(&listener, path.c_str(), &raw), "listen");
+                check_path(tachyon_listener_create(&listener, path.c_str(), &raw), "listen on", path);
                 listener_.reset(listener);
         }
 

@@ -23,6 +23,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 
@@ -32,10 +33,15 @@ namespace tachyon {
 
 class Error : public std::system_error {
 public:
-        Error(int error, const std::string &what) : std::system_error(error, std::generic_category(), what) {}
+        Error(int error, const std::string &what) : std::system_error(error, std::generic_category()), what_(what) {}
 
         /* The positive errno. */
         int error() const noexcept { return code().value(); }
+        /* Without the system's word for the number, which is "Broken pipe" for a peer that closed. */
+        const char *what() const noexcept override { return what_.what(); }
+
+private:
+        std::runtime_error what_; /* a text whose copies cannot fail, as those of an exception must not */
 };
 
 class ClosedError : public Error { using Error::Error; };
@@ -87,10 +93,9 @@ inline constexpr Timeout now = Timeout::raw(0);
 /* Throws the exception for a negative result of a C function that has just been called in this thread. */
 [[noreturn]] inline void raise(int result, const std::string &attempt) {
         int error = result < 0 ? -result : result;
-        std::string what = attempt;
+        bool has_detail = error != EAGAIN && error != ETIMEDOUT && error != EINTR && *tachyon_error_detail();
+        std::string what = attempt + ": " + (has_detail ? tachyon_error_detail() : tachyon_strerror(error));
 
-        if (error != EAGAIN && error != ETIMEDOUT && error != EINTR && *tachyon_error_detail())
-                what += std::string(": ") + tachyon_error_detail();
         switch (error) {
         case TACHYON_ECLOSED: throw ClosedError(error, what);
         case TACHYON_EPEERDEAD: throw PeerDeadError(error, what);
@@ -117,6 +122,12 @@ inline void check(int result, const char *attempt) {
 
 inline bool timed_out(std::int64_t result) noexcept {
         return result == -EAGAIN || result == -ETIMEDOUT;
+}
+
+/* For what opens a path: the library says which, but where only the time was over. */
+inline void check_path(int result, const std::string &attempt, const std::string &path) {
+        if (result < 0)
+                raise(result, timed_out(result) ? attempt + " " + path : attempt);
 }
 
 } // namespace tachyon

@@ -108,31 +108,51 @@ protected:
 
 using Reply = RpcMessage;
 
-/* Room in the ring for a reply. */
-class ReplySlot {
+/* Room in the ring for a request or a reply. One that dies before its commit() is cancelled. */
+class RpcSlot {
 public:
-        ReplySlot(RpcHandle rpc, void *data, std::size_t size) noexcept
+        RpcSlot(RpcHandle rpc, void *data, std::size_t size) noexcept
                 : rpc_(std::move(rpc)), data_(data), size_(size) {}
-        ReplySlot(ReplySlot &&) noexcept = default;
-        ReplySlot &operator=(ReplySlot &&) = delete;
-        ~ReplySlot() {
-                if (rpc_)
-                        tachyon_rpc_cancel(rpc_.get());
-        }
+        RpcSlot(RpcSlot &&) noexcept = default;
+        RpcSlot &operator=(RpcSlot &&) = delete;
+        ~RpcSlot() { cancel(); }
 
         std::byte *data() const noexcept { return static_cast<std::byte *>(data_); }
         std::size_t size() const noexcept { return size_; }
-        void commit(std::uint32_t type_id = 0) { commit_size(size_, type_id); }
-        void commit_size(std::size_t size, std::uint32_t type_id = 0) {
+        /* Nothing is sent. */
+        void cancel() noexcept {
+                if (rpc_)
+                        tachyon_rpc_cancel(rpc_.get());
+                rpc_.reset();
+                data_ = nullptr;
+                size_ = 0;
+        }
+
+protected:
+        /* Whom to commit @size bytes with. The slot is over, unless they are too many. */
+        RpcHandle finish(std::size_t size) {
                 if (size > size_ || !rpc_)
                         throw std::length_error(rpc_ ? "more than the slot has room for" : "the slot was used already");
-                check(tachyon_rpc_commit_reply(std::exchange(rpc_, nullptr).get(), size, type_id), "reply");
+                data_ = nullptr;
+                size_ = 0;
+                return std::move(rpc_);
         }
 
 private:
         RpcHandle rpc_;
         void *data_;
         std::size_t size_;
+};
+
+class ReplySlot : public RpcSlot {
+public:
+        using RpcSlot::RpcSlot;
+
+        /* Sends the first @size bytes, or all of them. Throws std::length_error (the slot stays), and what reply() does. */
+        void commit(std::uint32_t type_id = 0) { commit_size(size(), type_id); }
+        void commit_size(std::size_t size, std::uint32_t type_id = 0) {
+                check(tachyon_rpc_commit_reply(finish(size).get(), size, type_id), "reply");
+        }
 };
 
 /* What came to a server. To be answered once: reply(), reserve_reply() or fail(). */
@@ -195,7 +215,23 @@ private:
         std::uint64_t id_;
 };
 
-/* The calling end; one thread at a time. */
+/* A request that is being written in the ring. */
+class RequestSlot : public RpcSlot {
+public:
+        using RpcSlot::RpcSlot;
+
+        /* Sends the first @size bytes, or all of them. Throws std::length_error (the slot stays), and what submit() does. */
+        PendingCall commit(std::uint32_t type_id) { return commit_size(size(), type_id); }
+        PendingCall commit_size(std::size_t size, std::uint32_t type_id) {
+                RpcHandle rpc = finish(size);
+                std::uint64_t id;
+
+                check(tachyon_rpc_commit(rpc.get(), size, type_id, &id), "submit");
+                return PendingCall(std::move(rpc), id);
+        }
+};
+
+/* The calling end; one thread at a time, and its replies with it. */
 class Caller : public RpcEnd {
 public:
         explicit Caller(Bus bus) : RpcEnd(std::move(bus)) {}
@@ -205,7 +241,7 @@ public:
                 tachyon_options raw = options.raw(TACHYON_KIND_RPC);
                 tachyon_bus *bus;
 
-                check(tachyon_bus_connect(&bus, path.c_str(), &raw, timeout.ns()), "connect");
+                check_path(tachyon_bus_connect(&bus, path.c_str(), &raw, timeout.ns()), "connect to", path);
                 return Caller(Bus(bus));
         }
 
@@ -219,6 +255,20 @@ public:
         Reply call(std::string_view text, std::uint32_t type_id, Timeout timeout = forever) {
                 return call_bytes(text.data(), text.size(), type_id, timeout);
         }
+        /*
+         * Has the reply copied into memory of your own, and says how many bytes it has: no lease,
+         * and nothing allocated. Throws MessageTooLargeError where it has more than @room; it is lost then.
+         */
+        std::size_t call_into(void *buffer, std::size_t room, const void *data, std::size_t size, std::uint32_t type_id,
+                              Timeout timeout = forever) {
+                tachyon_message reply;
+                int r = tachyon_rpc_call_copy(rpc_.get(), data, size, type_id, buffer, room, &reply, timeout.ns());
+
+                check(r, "call");
+                if (__builtin_expect(r == 1, 0))
+                        throw RpcError(reply.type_id, std::string(static_cast<const char *>(buffer), reply.size));
+                return reply.size;
+        }
         PendingCall submit_bytes(const void *data, std::size_t size, std::uint32_t type_id, Timeout timeout = forever) {
                 std::uint64_t id;
 
@@ -227,6 +277,13 @@ public:
         }
         PendingCall submit(std::string_view text, std::uint32_t type_id, Timeout timeout = forever) {
                 return submit_bytes(text.data(), text.size(), type_id, timeout);
+        }
+        /* Room for a request, to be written in place; nothing else can be sent until it is committed or dies. */
+        RequestSlot reserve(std::size_t size, Timeout timeout = forever) {
+                void *data;
+
+                check(tachyon_rpc_reserve(rpc_.get(), &data, size, timeout.ns()), "reserve");
+                return RequestSlot(rpc_, data, size);
         }
         /* Calls that may be outstanding; 65536 at first. */
         void set_limit(std::uint32_t calls) { check(tachyon_rpc_set_limit(rpc_.get(), calls), "set the limit"); }
