@@ -281,6 +281,16 @@ extern "C" {
         message: *mut tachyon_message,
         timeout_ns: i64,
     ) -> c_int;
+    pub fn tachyon_rpc_call_copy(
+        rpc: *mut tachyon_rpc,
+        data: *const c_void,
+        size: usize,
+        type_id: u32,
+        buffer: *mut c_void,
+        capacity: usize,
+        reply: *mut tachyon_message,
+        timeout_ns: i64,
+    ) -> c_int;
     pub fn tachyon_rpc_submit(
         rpc: *mut tachyon_rpc,
         data: *const c_void,

@@ -26,6 +26,13 @@ struct Handle(*mut sys::tachyon_bus);
 unsafe impl Send for Handle {}
 unsafe impl Sync for Handle {}
 
+impl Closes for Handle {
+    fn close(&self) {
+        // SAFETY: allowed in any thread.
+        unsafe { sys::tachyon_bus_close(self.0) };
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         // SAFETY: nobody has it any more; messages borrow their Receiver, which has it.
@@ -112,12 +119,12 @@ impl Bus {
 
     /// For another thread, to end this bus and what waits on it.
     pub fn closer(&self) -> Closer {
-        Closer(Arc::downgrade(&self.receiver.handle))
+        Closer::new(&self.receiver.handle)
     }
 
     /// Ends the bus: the peer gets all that was sent, then the end.
     pub fn close(&self) {
-        self.closer().close();
+        self.receiver.handle.close();
     }
 
     /// Facts that do not change.
@@ -143,17 +150,27 @@ impl Bus {
     }
 }
 
-/// Ends a bus from any thread.
+/// What any thread may close.
+pub(crate) trait Closes: Send + Sync {
+    fn close(&self);
+}
+
+/// Ends a bus, an end of calls or a listener from any thread. Keeps none of them open.
 #[derive(Clone)]
-pub struct Closer(Weak<Handle>);
+pub struct Closer(Weak<dyn Closes>);
 
 impl Closer {
+    pub(crate) fn new<T: Closes + 'static>(handle: &Arc<T>) -> Self {
+        let handle: Weak<T> = Arc::downgrade(handle);
+        Self(handle)
+    }
+
     /// The peer gets all that was sent, then the end; waits of other threads give
-    /// [`Error::Cancelled`]. Messages that are out stay readable. May be called again.
+    /// [`Error::Cancelled`]. Messages that are out stay readable, and what a listener accepted
+    /// lives on. May be called again.
     pub fn close(&self) {
         if let Some(handle) = self.0.upgrade() {
-            // SAFETY: allowed in any thread.
-            unsafe { sys::tachyon_bus_close(handle.0) };
+            handle.close();
         }
     }
 }
@@ -265,6 +282,19 @@ impl Sender {
     /// [`Error::TooLarge`] also where there can be no array of this shape.
     pub fn reserve_array<T: Element>(&mut self, shape: &[u64]) -> Result<ArraySlot<'_, T>> {
         ArraySlot::reserve(self, shape)
+    }
+
+    /// True: sleep on the room and the death descriptor of [`Receiver::fds`], then try to send, and
+    /// arm again where there is still no room; [`Sender::disarm_space`] after the last. False: send first.
+    pub fn arm_space(&self, size: usize) -> Result<bool> {
+        // SAFETY: the bus is there.
+        check(unsafe { sys::tachyon_bus_arm_space(self.raw, size) }).map(|r| r == 0)
+    }
+
+    /// We wait for room no longer.
+    pub fn disarm_space(&self) -> Result<()> {
+        // SAFETY: the bus is there.
+        check(unsafe { sys::tachyon_bus_disarm_space(self.raw) }).map(drop)
     }
 
     /// Waits until a message of this size could be sent. False: the time was over.
@@ -458,15 +488,13 @@ impl Receiver {
     /// False: receive first.
     pub fn arm(&self) -> Result<bool> {
         // SAFETY: the bus is there.
-        check(unsafe { sys::tachyon_bus_arm(self.raw) }).map(|r| r == 0)
+        unsafe { arm(self.raw) }
     }
 
     /// The descriptors to sleep on after [`Receiver::arm`]; valid until the bus is closed.
     pub fn fds(&self) -> Result<Fds> {
-        let (mut data, mut room, mut death) = (0, 0, 0);
-        // SAFETY: the three are there.
-        check(unsafe { sys::tachyon_bus_fds(self.raw, &mut data, &mut room, &mut death) })?;
-        Ok(Fds { data, room, death: (death >= 0).then_some(death) })
+        // SAFETY: the bus is there.
+        unsafe { fds(self.raw) }
     }
 }
 
@@ -475,6 +503,18 @@ impl AsRawFd for Receiver {
     fn as_raw_fd(&self) -> RawFd {
         self.fds().map_or(-1, |fds| fds.data)
     }
+}
+
+/// `bus` must be there.
+pub(crate) unsafe fn arm(bus: *mut sys::tachyon_bus) -> Result<bool> {
+    check(unsafe { sys::tachyon_bus_arm(bus) }).map(|r| r == 0)
+}
+
+/// `bus` must be there.
+pub(crate) unsafe fn fds(bus: *mut sys::tachyon_bus) -> Result<Fds> {
+    let (mut data, mut room, mut death) = (0, 0, 0);
+    check(unsafe { sys::tachyon_bus_fds(bus, &mut data, &mut room, &mut death) })?;
+    Ok(Fds { data, room, death: (death >= 0).then_some(death) })
 }
 
 impl<'a> IntoIterator for &'a Receiver {
@@ -499,10 +539,34 @@ pub fn wait(receivers: &[&Receiver], timeout: Option<Duration>) -> Result<Vec<us
     Ok((0..ready.len()).filter(|&i| ready[i] != 0).collect())
 }
 
-/// Accepts one bus for each process that connects.
-pub struct Listener(*mut sys::tachyon_listener);
+/// The library's listener; freed with the [`Listener`], or with a [`Closer`] that is at it.
+struct ListenerHandle(*mut sys::tachyon_listener);
 
-// SAFETY: it may move; not Sync, so only one thread accepts.
+// SAFETY: one thread accepts, as Listener is not Sync; any may close.
+unsafe impl Send for ListenerHandle {}
+unsafe impl Sync for ListenerHandle {}
+
+impl Closes for ListenerHandle {
+    fn close(&self) {
+        // SAFETY: allowed in any thread.
+        unsafe { sys::tachyon_listener_close(self.0) };
+    }
+}
+
+impl Drop for ListenerHandle {
+    fn drop(&mut self) {
+        // SAFETY: nobody has it any more.
+        unsafe { sys::tachyon_listener_free(self.0) };
+    }
+}
+
+/// Accepts one bus for each process that connects.
+pub struct Listener {
+    raw: *mut sys::tachyon_listener,
+    handle: Arc<ListenerHandle>,
+}
+
+// SAFETY: it may move; the pointer makes it not Sync, so only one thread accepts.
 unsafe impl Send for Listener {}
 
 impl Listener {
@@ -522,7 +586,7 @@ impl Listener {
         let options = options.raw(kind);
         // SAFETY: all pointers are valid during the call.
         check(unsafe { sys::tachyon_listener_create(&mut raw, path.as_ptr(), &options) })?;
-        Ok(Self(raw))
+        Ok(Self { raw, handle: Arc::new(ListenerHandle(raw)) })
     }
 
     /// Waits for a process to connect.
@@ -540,23 +604,26 @@ impl Listener {
     pub(crate) fn accept_ns(&self, timeout_ns: i64) -> Result<*mut sys::tachyon_bus> {
         let mut raw = ptr::null_mut();
         // SAFETY: `raw` is there.
-        check(unsafe { sys::tachyon_listener_accept(self.0, &mut raw, timeout_ns) })?;
+        check(unsafe { sys::tachyon_listener_accept(self.raw, &mut raw, timeout_ns) })?;
         Ok(raw)
+    }
+
+    /// For another thread, to stop listening and end what waits in [`Listener::accept`].
+    pub fn closer(&self) -> Closer {
+        Closer::new(&self.handle)
+    }
+
+    /// Stops listening; the path is free again. Accepted buses live on.
+    pub fn close(&self) {
+        self.handle.close();
     }
 }
 
 impl AsRawFd for Listener {
-    /// Readable when [`Listener::accept_timeout`] has something to do.
+    /// Readable when [`Listener::accept_timeout`] has something to do; -1 once it is closed.
     fn as_raw_fd(&self) -> RawFd {
         // SAFETY: the listener is there.
-        unsafe { sys::tachyon_listener_fd(self.0) }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // SAFETY: nobody has it any more.
-        unsafe { sys::tachyon_listener_free(self.0) };
+        unsafe { sys::tachyon_listener_fd(self.raw) }.max(-1)
     }
 }
 

@@ -88,6 +88,16 @@
 //! # }
 //! ```
 //!
+//! ```compile_fail,E0505
+//! # fn main() -> tachyon::Result<()> {
+//! # let server = tachyon::Server::listen("/tmp/hello")?;
+//! let request = server.serve()?;
+//! let slot = request.reserve_reply(100)?;
+//! drop(request);
+//! slot.commit(0)
+//! # }
+//! ```
+//!
 //! While a [`Slot`] is open, its sender cannot send anything else:
 //!
 //! ```compile_fail,E0502
@@ -143,6 +153,20 @@
 ///
 /// ```compile_fail,E0277
 /// fn share(_: impl Sync) {}
+/// fn caller(caller: tachyon::Caller) {
+///     share(caller);
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn share(_: impl Sync) {}
+/// fn listener(listener: tachyon::Listener) {
+///     share(listener);
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn share(_: impl Sync) {}
 /// fn sender(sender: tachyon::Sender) {
 ///     share(sender);
 /// }
@@ -176,5 +200,7 @@ pub use bus::{wait, Bus, Closer, Fds, Listener, Receiver, Sender, Slot};
 pub use error::{Error, Result};
 pub use message::{Batch, Message, Messages, Record, Records};
 pub use options::Options;
-pub use rpc::{Caller, Dispatcher, PendingCall, Reply, Request, Server};
+pub use rpc::{
+    Caller, Dispatcher, PendingCall, Reply, ReplySlot, Request, RequestSlot, Server, ServerListener,
+};
 pub use tachyon_sys as sys;

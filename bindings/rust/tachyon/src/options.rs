@@ -47,7 +47,10 @@ impl Options {
             spin_ns,
             flags: self.flags,
             kind,
-            numa_node: self.numa_node.map_or(0, |node| node as i32 + 1),
+            // A number that is too large for the library is one that no machine has.
+            numa_node: self
+                .numa_node
+                .map_or(0, |node| node.saturating_add(1).min(i32::MAX as u32) as i32),
             socket_mode: self.socket_mode,
             allowed_uids: self.allowed_uids.as_ptr(),
             allowed_uid_count: self.allowed_uids.len() as u64,

@@ -1,12 +1,15 @@
 //! The Rust face: ownership, errors, views; the C library underneath has tests of its own.
 
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tachyon::{Bus, Caller, Dispatcher, Error, Listener, Message, Options, Record, Server};
+use tachyon::{
+    Bus, Caller, Dispatcher, Error, Listener, Message, Options, Record, Server, ServerListener,
+};
 
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(1);
@@ -347,4 +350,97 @@ fn a_listener_accepts_several_and_refuses_another_kind() {
         Ok(vec![2])
     );
     assert!(matches!(Listener::bind(folder.bus()).err(), Some(Error::Os(98, _))));
+}
+
+#[test]
+fn a_reply_is_copied_into_a_buffer_if_it_fits() {
+    let (caller, server) = rpc_pair();
+    let serving = thread::spawn(move || {
+        let mut dispatcher = Dispatcher::new();
+        dispatcher
+            .on(1, |request| Ok([b"re: ", &request[..]].concat()))
+            .on(2, |_| Err("no way".into()));
+        server.serve_forever(&mut dispatcher)
+    });
+    let mut buffer = *b"oldbytes";
+    assert_eq!(caller.call_into(b"you", 1, &mut buffer), Ok((7, 0)));
+    assert_eq!(&buffer, b"re: yous");
+    assert!(matches!(caller.call_into(b"every", 1, &mut buffer), Err(Error::TooLarge(_))));
+    let code = tachyon::sys::TACHYON_RPC_EXCEPTION;
+    let failed = caller.call_into_timeout(b"", 2, &mut buffer[..2], LONG);
+    assert_eq!(failed, Err(Error::Rpc { code, text: "no".into() })); // what fits of the words
+    assert_eq!(caller.call_into_timeout(b"", 1, &mut buffer, SHORT * 30_000), Ok((4, 0)));
+    assert_eq!(caller.counters().unwrap().outstanding, 0);
+    drop(caller);
+    serving.join().unwrap().unwrap();
+}
+
+#[test]
+fn requests_and_replies_are_written_in_place() {
+    let (caller, server) = rpc_pair();
+    assert!(server.try_serve().unwrap().is_none());
+    caller.reserve(100).unwrap()[..5].copy_from_slice(b"never");
+    let mut slot = caller.reserve(100).unwrap();
+    assert!(matches!(caller.reserve(100).err(), Some(Error::Busy(_)))); // one at a time
+    assert!(matches!(caller.submit(b"x", 1).err(), Some(Error::Busy(_))));
+    slot[..8].copy_from_slice(b"in place");
+    let (call, other) = (slot.commit_size(8, 7).unwrap(), caller.submit(b"x", 8).unwrap());
+    let (request, second) = (server.serve().unwrap(), server.try_serve().unwrap().unwrap());
+    assert_eq!((&request[..], request.type_id()), (&b"in place"[..], 7));
+    request.reserve_reply(50).unwrap()[0] = 1; // dropped: nothing is sent
+    let mut slot = request.reserve_reply(50).unwrap();
+    assert!(matches!(second.reserve_reply(50).err(), Some(Error::Busy(_))));
+    slot[..5].copy_from_slice(b"reply");
+    slot.commit_size(5, 9).unwrap();
+    second.reserve_reply(0).unwrap().commit(0).unwrap();
+    let reply = call.wait().unwrap();
+    assert_eq!((&reply[..], reply.type_id()), (&b"reply"[..], 9));
+    assert_eq!(other.wait().unwrap().len(), 0);
+    let mut slot = caller.reserve(100).unwrap();
+    caller.close();
+    slot[99] = 1; // still ours
+    assert_eq!(slot.commit(1).err(), Some(Error::Cancelled));
+}
+
+#[test]
+fn closers_end_the_waits_of_other_threads() {
+    let folder = Folder::new();
+    let listener = Listener::bind(folder.bus()).unwrap();
+    let closing = thread::spawn({
+        let closer = listener.closer();
+        move || closer.close()
+    });
+    assert_eq!(listener.accept_timeout(LONG).err(), Some(Error::Cancelled));
+    closing.join().unwrap();
+    assert_eq!(listener.as_raw_fd(), -1);
+
+    let servers = ServerListener::bind(folder.bus()).unwrap(); // the path is free again
+    let path = folder.bus();
+    let connecting = thread::spawn(move || [&path; 2].map(|path| Caller::connect(path).unwrap()));
+    let mut accepted = [servers.accept().unwrap(), servers.accept_timeout(LONG).unwrap()];
+    let callers = connecting.join().unwrap();
+    let closer = servers.closer();
+    drop(servers);
+    closer.close(); // it is gone: nothing happens
+
+    let call = callers[0].submit(b"", 1).unwrap();
+    let served: Vec<_> = accepted.iter().map(|server| server.try_serve().unwrap()).collect();
+    assert_eq!(served.iter().flatten().count(), 1);
+    drop(served);
+    accepted.sort_by_key(|server| server.counters().unwrap().requests);
+    let [idle, busy] = accepted;
+    assert!(busy.arm().unwrap() && busy.as_raw_fd() >= 0);
+    let closing = thread::spawn({
+        let (server, caller) = (busy.closer(), callers[0].closer());
+        move || {
+            server.close();
+            caller.close();
+        }
+    });
+    assert_eq!(busy.serve_forever(&mut Dispatcher::new()), Ok(()));
+    closing.join().unwrap();
+    assert_eq!(call.wait_timeout(LONG).err(), Some(Error::Cancelled));
+    assert_eq!(busy.as_raw_fd(), -1);
+    drop(idle);
+    assert_eq!(callers[1].call(b"", 1).err(), Some(Error::Closed));
 }
