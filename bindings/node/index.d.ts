@@ -19,6 +19,11 @@ export interface Options extends Waiting {
   replyCapacity?: number;
   /** The largest ring to make or to map. */
   maxCapacity?: number;
+  /**
+   * How long a wait looks for a message before it sleeps, in milliseconds; 0: not at all. Default:
+   * learned, up to 0.02 for promises and 0.1 for calls that block. The event loop stands still meanwhile.
+   */
+  spin?: number;
   prefault?: boolean;
   mlock?: boolean;
   hugePages?: boolean;
@@ -110,6 +115,7 @@ export class Lease extends RingView {
   readonly typeId: number;
   /** Gives its place back; once more does nothing. */
   release(): void;
+  [Symbol.dispose](): void;
 }
 
 /** Messages of one size in the ring. */
@@ -129,16 +135,28 @@ export class Records {
   getFloat64(index: number, offset: number): number;
   /** A copy of all, packed. */
   toBuffer(): Buffer;
+  /** Gives their place back; once more does nothing. */
   release(): void;
+  [Symbol.dispose](): void;
 }
 
+/** Facts of a bus that do not change; sizes are bytes. */
 export interface Properties {
   sendCapacity: number;
   recvCapacity: number;
   maxSendSize: number;
   maxRecvSize: number;
+  /** The longest that a call that blocks looks before it sleeps, in milliseconds. */
+  spin: number;
+  /** 0 where it cannot be known. */
   peerPid: number;
   peerUid: number;
+  /** The kernel refuses to let the peer write our ring, or us its. */
+  isolated: boolean;
+  /** Our ring lies on huge pages. */
+  hugePages: boolean;
+  /** Both ends asked for it. */
+  trusted: boolean;
 }
 
 export interface Stats {
@@ -146,7 +164,32 @@ export interface Stats {
   sentBytes: number;
   receivedMessages: number;
   receivedBytes: number;
+  /** Bytes of the ring that the peer has not given back yet. */
+  sendUsed: number;
+  /** Bytes of the ring that were received or wait, and are not released. */
+  recvUsed: number;
+  /** Leases and records that are not released. */
   leases: number;
+  /** Times that the peer was woken. */
+  doorbells: number;
+  /** Times that this side slept for a message. */
+  dataSleeps: number;
+  /** Times that this side slept for room. */
+  spaceSleeps: number;
+}
+
+export interface RpcStats {
+  /** Calls made and not over. */
+  outstanding: number;
+  /** Those of them whose reply is here. */
+  stored: number;
+  /** Made, or served. */
+  requests: number;
+  /** Received, or given; failures among them. */
+  replies: number;
+  failures: number;
+  /** Replies to calls that were given up. */
+  dropped: number;
 }
 
 /** One end of a connection. Belongs to the thread that made it. */
@@ -159,7 +202,7 @@ export class Bus implements AsyncIterable<Message> {
   static connect(path: string, options?: Options): Promise<Bus>;
   static connectSync(path: string, options?: Options): Bus;
 
-  /** Sends a copy; waits for room. */
+  /** Sends a copy; waits for room: until then the data is to stay as it is. */
   send(data: Payload, typeId?: number, options?: Waiting): Promise<void>;
   /** False where there is no room, or another send waits. */
   trySend(data: Payload, typeId?: number): boolean;
@@ -167,7 +210,7 @@ export class Bus implements AsyncIterable<Message> {
   /** fill writes the message in the ring, and gives the bytes used, or nothing: all. */
   sendInPlace(size: number, fill: (slot: RingSlot) => number | void, typeId?: number, options?: Waiting): Promise<void>;
   sendInPlaceSync(size: number, fill: (slot: RingSlot) => number | void, typeId?: number, options?: Blocking): void;
-  /** Each record becomes a message of recordSize bytes; gives their number. */
+  /** Each record becomes a message of recordSize bytes; gives how many: fewer only where the time was over. */
   sendRecords(data: Payload, recordSize: number, typeId?: number, options?: Waiting): Promise<number>;
   sendRecordsSync(data: Payload, recordSize: number, typeId?: number, options?: Blocking): number;
   sendArray(array: ElementArray, shape?: number[], typeId?: number, options?: Waiting): Promise<void>;
@@ -176,11 +219,15 @@ export class Bus implements AsyncIterable<Message> {
   recv(options?: Waiting): Promise<Message>;
   tryRecv(): Message | null;
   recvSync(options?: Blocking): Message;
-  /** Messages until the end in good order. */
+  /** Waits for a message, and takes all that there are, at most max (1000), copied. */
+  recvBatch(options?: Waiting & { max?: number }): Promise<Message[]>;
+  recvBatchSync(options?: Blocking & { max?: number }): Message[];
+  /** Messages until the end in good order. The timeout is for all of them. */
   messages(options?: Waiting): AsyncIterableIterator<Message>;
   [Symbol.asyncIterator](): AsyncIterableIterator<Message>;
   recvLease(options?: Waiting): Promise<Lease>;
   recvLeaseSync(options?: Blocking): Lease;
+  /** Waits for a record, and takes all that there are where they lie, at most max, of one type if it is given. */
   recvRecords(recordSize: number, options?: Waiting & { max?: number; typeId?: number }): Promise<Records>;
   recvRecordsSync(recordSize: number, options?: Blocking & { max?: number; typeId?: number }): Records;
   recvArray(options?: Waiting): Promise<NdArray>;
@@ -191,6 +238,7 @@ export class Bus implements AsyncIterable<Message> {
   readonly closed: boolean;
   /** The peer gets what was sent, then the end; waits of this side fail. */
   close(): void;
+  [Symbol.dispose](): void;
 }
 
 /** Accepts connections on a path. */
@@ -199,7 +247,9 @@ export class Listener implements AsyncIterable<Bus> {
   readonly path: string;
   accept(options?: Waiting): Promise<Bus>;
   acceptSync(options?: Blocking): Bus;
+  /** Stops listening; accepted buses live on. */
   close(): void;
+  [Symbol.dispose](): void;
   [Symbol.asyncIterator](): AsyncIterableIterator<Bus>;
 }
 
@@ -212,8 +262,10 @@ export class Caller {
   call(data: Payload, procedure?: number, options?: Waiting): Promise<Buffer>;
   /** Blocks; no other call may be out. */
   callSync(data: Payload, procedure?: number, options?: Blocking): Buffer;
+  stats(): RpcStats;
   readonly closed: boolean;
   close(): void;
+  [Symbol.dispose](): void;
 }
 
 /** A call that was received. */
@@ -238,8 +290,10 @@ export class Server implements AsyncIterable<Request> {
   [Symbol.asyncIterator](): AsyncIterableIterator<Request>;
   /** Until the caller closes. At most `concurrency` (100) handlers run at a time. */
   serve(handler: Handler, options?: Waiting & { concurrency?: number }): Promise<void>;
+  stats(): RpcStats;
   readonly closed: boolean;
   close(): void;
+  [Symbol.dispose](): void;
 }
 
 /** Accepts callers on a path. */
@@ -248,9 +302,13 @@ export class ServerListener implements AsyncIterable<Server> {
   readonly path: string;
   accept(options?: Waiting): Promise<Server>;
   [Symbol.asyncIterator](): AsyncIterableIterator<Server>;
-  /** Serves all who connect, until the listener is closed (returns) or the signal comes (throws). */
+  /**
+   * Serves all who connect, until the listener is closed and they have ended (returns), or the signal
+   * comes or the listener fails (closes them, throws).
+   */
   serve(handler: Handler, options?: { signal?: AbortSignal; concurrency?: number }): Promise<void>;
   close(): void;
+  [Symbol.dispose](): void;
 }
 
 /** What the library reports: `code` is a name like 'EADDRINUSE'. */

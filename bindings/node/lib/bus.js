@@ -1,39 +1,40 @@
 // SPDX-License-Identifier: MIT
 
 import { describe, read, write } from './array.js';
-import { BaseListener, connect, connectSync } from './connect.js';
-import { EBADMSG, EMSGSIZE, check, errorOf } from './errors.js';
-import { Handle, bytesOf, checkSize, checkTypeId } from './handle.js';
+import { BaseListener, acceptOne, connect, connectSync } from './connect.js';
+import { EBADMSG, EMSGSIZE, TimeoutError, check, errorOf } from './errors.js';
+import { End, handleOf } from './end.js';
+import { bytesOf, checkSize, checkTypeId } from './handle.js';
 import { Lease, Records } from './lease.js';
-import { Stream, limitOf } from './stream.js';
 import { allocate, native } from './native.js';
-import { FOREVER } from './wait.js';
-import { RingSlot, RingView } from './view.js';
+import { SECRET } from './secret.js';
+import { Stream, limitOf } from './stream.js';
+import { RingSlot, endView } from './view.js';
 import { out, outWords } from './words.js';
 
+const BATCH = 1000; // messages, where no other number is asked for
 const typeId = allocate(8);
 const typeIdView = new Uint32Array(typeId.bytes);
-const facts = allocate(128);
+const facts = allocate(96);
 const factWords = new BigUint64Array(facts.bytes);
 const factInts = new Int32Array(facts.bytes);
-const SECRET = Symbol('made by listen, connect and accept');
+const COUNTERS = [
+  'sentMessages', 'sentBytes', 'receivedMessages', 'receivedBytes', 'sendUsed', 'recvUsed', 'leases', 'doorbells',
+  'dataSleeps', 'spaceSleeps',
+]; // prettier-ignore
 
 /** One end of a connection. */
-export class Bus {
+export class Bus extends End {
   #handle;
+  #tryRecv = () => this.#handle.tryRecv();
 
-  constructor(secret, bus) {
-    if (secret !== SECRET) throw new TypeError('use Bus.listen(), Bus.connect() or Listener.accept()');
-    this.#handle = Handle.of(this, bus);
+  constructor(secret, connection) {
+    super(secret, connection);
+    this.#handle = handleOf(this);
   }
 
   static async listen(path, options) {
-    const listener = new Listener(path, options);
-    try {
-      return await listener.accept(options);
-    } finally {
-      listener.close();
-    }
+    return acceptOne(new Listener(path, options), options);
   }
 
   static listenSync(path, options) {
@@ -57,9 +58,8 @@ export class Bus {
 
   /** Sends a copy; waits for room. */
   async send(data, type = 0, options) {
-    const handle = this.#handle;
     const bytes = bytesOf(data);
-    await handle.transmit(() => handle.trySend(bytes, type), bytes.length, limitOf(options));
+    await this.#handle.transmit(() => this.#handle.trySend(bytes, type) || null, bytes.length, limitOf(options));
   }
 
   trySend(data, type = 0) {
@@ -75,7 +75,7 @@ export class Bus {
   sendSync(data, type = 0, options) {
     const handle = this.#handle;
     const bytes = bytesOf(data);
-    handle.transmitSync(() => handle.trySend(bytes, type), bytes.length, limitOf(options));
+    handle.transmitSync(() => handle.trySend(bytes, type) || null, bytes.length, limitOf(options));
   }
 
   /** fill(slot) writes the message in the ring and gives the bytes used; nothing: all. */
@@ -94,60 +94,74 @@ export class Bus {
   #tryInPlace(size, fill, type) {
     const handle = this.#handle;
     handle.check();
-    if (!handle.done(native.reserve(handle.bus, out, size, 0), 'send')) return false;
-    const slot = (handle.slot = new RingSlot(outWords[0], size)); // close() would end it
+    if (!handle.done(native.reserve(handle.bus, out, size, 0), 'send')) return null;
+    let slot;
     let used = size;
     try {
+      slot = handle.slot = new RingSlot(SECRET, outWords[0], size); // close() would end it
       const given = fill(slot);
       if (given !== undefined) used = given;
       if (!(Number.isInteger(used) && used >= 0 && used <= size)) {
         throw new TypeError(`fill() gives the bytes used, 0 to ${size}, or nothing, at once`);
       }
     } catch (error) {
-      RingView.end(slot);
+      if (slot) endView(slot);
       if (!handle.closed) native.cancel(handle.bus);
       throw error;
     }
-    RingView.end(slot);
+    endView(slot);
     handle.check();
     check(native.commit(handle.bus, used, type), 'send');
     return true;
   }
 
-  /** Sends packed records, each a message of recordSize bytes; gives their number. */
+  /**
+   * Sends packed records, each a message of recordSize bytes; gives how many: fewer than there are
+   * only where the time was over.
+   */
   async sendRecords(data, recordSize, type = 0, options) {
     const sending = this.#records(data, recordSize, type);
-    await this.#handle.transmit(sending.attempt, recordSize, limitOf(options));
-    return sending.count;
+    try {
+      await this.#handle.transmit(sending.attempt, recordSize, limitOf(options));
+    } catch (error) {
+      if (!(error instanceof TimeoutError)) throw error;
+    }
+    return sending.sent;
   }
 
   sendRecordsSync(data, recordSize, type = 0, options) {
-    const { attempt, count } = this.#records(data, recordSize, type);
-    this.#handle.transmitSync(attempt, recordSize, limitOf(options));
-    return count;
+    const sending = this.#records(data, recordSize, type);
+    try {
+      this.#handle.transmitSync(sending.attempt, recordSize, limitOf(options));
+    } catch (error) {
+      if (!(error instanceof TimeoutError)) throw error;
+    }
+    return sending.sent;
   }
 
   #records(data, recordSize, type) {
     const bytes = bytesOf(data);
     checkSize('recordSize', recordSize, 1);
     checkTypeId(type);
-    const count = bytes.length / recordSize;
+    const size = bytes.length;
+    const count = size / recordSize;
     if (!Number.isInteger(count)) {
-      throw new RangeError(`${bytes.length} bytes are not a number of records of ${recordSize} bytes`);
+      throw new RangeError(`${size} bytes are not a number of records of ${recordSize} bytes`);
     }
-    const handle = this.#handle;
-    let sent = 0;
-    const attempt = () => {
+    const sending = { sent: 0 };
+    sending.attempt = () => {
+      const handle = this.#handle;
       handle.check();
-      while (sent < count) {
-        const rest = bytes.subarray(sent * recordSize);
-        const result = native.sendRecords(handle.bus, rest, recordSize, count - sent, type, 0);
-        if (!handle.done(result, `send records, of which ${sent} are sent`)) return false;
-        sent += result;
+      if (bytes.length !== size) throw new TypeError('the memory of the records was resized or transferred meanwhile');
+      while (sending.sent < count) {
+        const rest = bytes.subarray(sending.sent * recordSize);
+        const result = native.sendRecords(handle.bus, rest, recordSize, count - sending.sent, type, 0);
+        if (!handle.done(result, `send records, of which ${sending.sent} are sent`)) return null;
+        sending.sent += result;
       }
       return true;
     };
-    return { attempt, count };
+    return sending;
   }
 
   /** Sends a typed array with its shape and element type. */
@@ -168,7 +182,7 @@ export class Bus {
   #tryArray(array, shape, size, type) {
     const handle = this.#handle;
     handle.check();
-    if (!handle.done(native.reserve(handle.bus, out, size, 0), 'send')) return false;
+    if (!handle.done(native.reserve(handle.bus, out, size, 0), 'send')) return null;
     try {
       write(array, shape, outWords[0], size);
     } catch (error) {
@@ -183,12 +197,7 @@ export class Bus {
 
   /** Waits for a message and copies it. */
   async recv(options) {
-    return this.#recv(limitOf(options));
-  }
-
-  #recv(limit) {
-    const handle = this.#handle;
-    return handle.receive(() => handle.tryRecv(), limit);
+    return this.#handle.receive(this.#tryRecv, limitOf(options));
   }
 
   /** A message, or null where there is none. */
@@ -203,24 +212,50 @@ export class Bus {
   }
 
   recvSync(options) {
-    const handle = this.#handle;
-    return handle.receiveSync(() => handle.tryRecv(), limitOf(options));
+    return this.#handle.receiveSync(this.#tryRecv, limitOf(options));
   }
 
-  /** Messages until the peer closes. */
+  #batch({ max = BATCH } = {}) {
+    checkSize('max', max, 1);
+    return () => {
+      const messages = [];
+      let message = this.#handle.tryRecv();
+      while (message !== null) {
+        messages.push(message);
+        if (messages.length === max) break;
+        try {
+          message = this.#handle.tryRecv();
+        } catch {
+          break; // the next call meets the error again
+        }
+      }
+      return messages.length ? messages : null;
+    };
+  }
+
+  /** Waits for a message and takes all that there are, at most max, copied. */
+  async recvBatch(options) {
+    return this.#handle.receive(this.#batch(options), limitOf(options));
+  }
+
+  recvBatchSync(options) {
+    return this.#handle.receiveSync(this.#batch(options), limitOf(options));
+  }
+
+  /** Messages until the peer closes, or until the time that it may take in all is over. */
   messages(options) {
     const limit = limitOf(options);
-    return new Stream(() => this.#recv(limit));
+    return new Stream(() => this.#handle.receive(this.#tryRecv, limit));
   }
 
   [Symbol.asyncIterator]() {
-    return new Stream(() => this.#recv(FOREVER));
+    return this.messages();
   }
 
   #lease() {
     return () => {
       const found = this.#handle.tryRecvLease();
-      return found && new Lease(this.#handle, found);
+      return found && new Lease(SECRET, this.#handle, found);
     };
   }
 
@@ -247,7 +282,7 @@ export class Bus {
       if (result === EBADMSG) throw errorOf(result, `the next message does not have the type ${wanted}`);
       if (!handle.done(result, 'receive')) return null;
       const found = { data: outWords[0], count: result, stride: Number(outWords[2]), lease: outWords[3] };
-      return new Records(handle, found, recordSize);
+      return new Records(SECRET, handle, found, recordSize);
     };
   }
 
@@ -261,24 +296,8 @@ export class Bus {
   }
 
   #array() {
-    return () => {
-      const handle = this.#handle;
-      const found = handle.tryRecvLease();
-      if (found === null) return null;
-      let array;
-      try {
-        array = read(found.data, found.size);
-      } catch (error) {
-        // Another's to receive: it is the next one again. The words of the message were overwritten.
-        outWords[0] = found.data;
-        outWords[1] = BigInt(found.size);
-        outWords[2] = found.lease;
-        check(native.putBack(handle.bus, out), 'put back');
-        throw error;
-      }
-      check(native.release(handle.bus, found.lease), 'release');
-      return array;
-    };
+    // What is no array is another's to receive: it stays the next message.
+    return () => this.#handle.tryRecvBy(({ data, size }) => read(data, size));
   }
 
   /** The next message as an array, copied: a typed array, its shape and its dtype. */
@@ -297,13 +316,18 @@ export class Bus {
     this.#handle.check();
     factWords[0] = 88n;
     check(native.properties(this.#handle.bus, facts.address), 'properties');
+    const [, sendCapacity, recvCapacity, maxSendSize, maxRecvSize, spin] = Array.from(factWords, Number);
     return {
-      sendCapacity: Number(factWords[1]),
-      recvCapacity: Number(factWords[2]),
-      maxSendSize: Number(factWords[3]),
-      maxRecvSize: Number(factWords[4]),
+      sendCapacity,
+      recvCapacity,
+      maxSendSize,
+      maxRecvSize,
+      spin: spin / 1e6,
       peerPid: factInts[12],
       peerUid: factInts[13] >>> 0,
+      isolated: factInts[17] === 1,
+      hugePages: factInts[19] === 1,
+      trusted: factInts[21] === 1,
     };
   }
 
@@ -312,41 +336,13 @@ export class Bus {
     this.#handle.check();
     factWords[0] = 88n;
     check(native.stats(this.#handle.bus, facts.address), 'stats');
-    const [, sentMessages, sentBytes, receivedMessages, receivedBytes, , , leases] = Array.from(factWords, Number);
-    return { sentMessages, sentBytes, receivedMessages, receivedBytes, leases };
-  }
-
-  get closed() {
-    return this.#handle.closed;
-  }
-
-  /** Ends the bus: the peer gets what was sent, then the end. Waits of this side fail. */
-  close() {
-    this.#handle.close();
-  }
-
-  [Symbol.dispose ?? Symbol.for('nodejs.dispose')]() {
-    this.close();
+    return Object.fromEntries(COUNTERS.map((name, i) => [name, Number(factWords[i + 1])]));
   }
 }
 
 /** Accepts connections on a path. */
 export class Listener extends BaseListener {
   constructor(path, options) {
-    super('stream', path, options);
-  }
-
-  async accept(options) {
-    return new Bus(SECRET, await this.acceptBus(options));
-  }
-
-  acceptSync(options) {
-    return new Bus(SECRET, this.acceptBusSync(options));
-  }
-
-  /** Buses, until the listener is closed. */
-  [Symbol.asyncIterator]() {
-    return new Stream(() => this.accept());
+    super('stream', Bus, path, options);
   }
 }
-

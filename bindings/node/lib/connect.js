@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: MIT
-// Opening a connection. The listener's side sleeps on a descriptor; the connector's side, which
-// has none, on koffi's threads, a quarter of a second at a time.
+// Opening a connection. The listener's side sleeps on a descriptor. The connector's side has none:
+// it shakes hands on one of the few threads that Node has for files and names as well, so it looks
+// for the listener's socket without them, and then takes one for a quarter of a second at a time.
+
+import { existsSync } from 'node:fs';
 
 import { ETIMEDOUT, EAGAIN, EINTR, ClosedError, ECANCELED, check, errorOf } from './errors.js';
+import { open } from './handle.js';
 import { native } from './native.js';
 import { optionsFor } from './options.js';
+import { SECRET } from './secret.js';
+import { Stream } from './stream.js';
 import { Limit, Turn, Watcher } from './wait.js';
 import { out, outWords } from './words.js';
 
 const SLICE = 250e6;
 const NOT_YET = new Set([ETIMEDOUT, EAGAIN, EINTR]);
 const SHORT = 50e6;
+const LONGEST_PAUSE = 20; // milliseconds between two looks for the listener
 
 function connectOnThread(path, options, nanoseconds) {
   const handle = new BigUint64Array(1);
@@ -22,34 +29,50 @@ function connectOnThread(path, options, nanoseconds) {
   });
 }
 
-/** The address of a bus that is connected to the listener of a path. */
+/** One try in this thread, for so long: the address of a bus, or null: not yet. */
+function tryConnect(path, given, nanoseconds) {
+  const result = native.connect(out, path, given, nanoseconds);
+  if (result === 0) return outWords[0];
+  if (!NOT_YET.has(result)) throw errorOf(result, `connect to ${path}`);
+  return null;
+}
+
+async function shakeHands(path, given, limit) {
+  // What was given up goes on in its thread until its time is over: a bus would be freed then.
+  let gone = false;
+  const trying = connectOnThread(path, given, limit.nanoseconds(SLICE));
+  trying.then(({ result, bus }) => {
+    if (gone && result === 0) native.free(bus);
+  }, () => {});
+  let tried;
+  try {
+    tried = await limit.wait((resolve, reject) => void trying.then(resolve, reject));
+  } catch (error) {
+    gone = true;
+    throw error;
+  }
+  if (tried.result === 0) return tried.bus;
+  if (NOT_YET.has(tried.result)) return null;
+  // Only the thread that met the error knows the reason: meet it again in this one.
+  const bus = tryConnect(path, given, SHORT);
+  if (bus === null) throw errorOf(tried.result, `connect to ${path}`, native.strerror(-tried.result));
+  return bus;
+}
+
+/** A connection to the listener of a path. */
 export async function connect(kind, path, options) {
   const limit = new Limit(options);
   const given = optionsFor(kind, options);
-  for (;;) {
-    // What was given up goes on in its thread until its time is over: a bus would be freed then.
-    let gone = false;
-    const trying = connectOnThread(path, given, limit.nanoseconds(SLICE));
-    trying.then(({ result, bus }) => {
-      if (gone && result === 0) native.free(bus);
-    }, () => {});
-    let tried;
-    try {
-      tried = await limit.wait((resolve, reject) => void trying.then(resolve, reject));
-    } catch (error) {
-      gone = true;
-      throw error;
-    }
-    if (tried.result === 0) return tried.bus;
-    if (NOT_YET.has(tried.result)) {
-      limit.check();
-      continue;
-    }
-    // Only the thread that met the error knows the reason: meet it again in this one.
-    const result = native.connect(out, path, given, SHORT);
-    if (result === 0) return outWords[0];
-    if (!NOT_YET.has(result)) throw errorOf(result, `connect to ${path}`);
-    throw errorOf(tried.result, `connect to ${path}`, native.strerror(-tried.result));
+  for (let pause = 1; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+    const listens = existsSync(path);
+    const bus = listens ? await shakeHands(path, given, limit) : tryConnect(path, given, 0);
+    if (bus !== null) return { bus, spin: options?.spin };
+    limit.check();
+    if (listens) continue;
+    await limit.wait((resolve) => {
+      const timer = setTimeout(resolve, pause);
+      return () => clearTimeout(timer);
+    });
   }
 }
 
@@ -57,9 +80,8 @@ export function connectSync(kind, path, options) {
   const limit = new Limit(options);
   const given = optionsFor(kind, options);
   for (;;) {
-    const result = native.connect(out, path, given, limit.nanoseconds(SLICE));
-    if (result === 0) return outWords[0];
-    if (!NOT_YET.has(result)) throw errorOf(result, `connect to ${path}`);
+    const bus = tryConnect(path, given, limit.nanoseconds(SLICE));
+    if (bus !== null) return { bus, spin: options?.spin };
     limit.check();
   }
 }
@@ -73,6 +95,7 @@ class Socket {
     this.listener = outWords[0];
     this.watcher = new Watcher(check(native.listenerFd(this.listener), `listen on ${path}`));
     this.waiting = new Set();
+    open.add(this);
   }
 
   closedError() {
@@ -81,6 +104,7 @@ class Socket {
 
   close() {
     if (this.listener === null) return;
+    open.delete(this);
     this.watcher.close();
     native.listenerFree(this.listener);
     this.listener = null;
@@ -93,9 +117,13 @@ export class BaseListener {
   #socket;
   #turn = new Turn();
   #path;
+  #End;
+  #spin;
 
-  constructor(kind, path, options) {
+  constructor(kind, End, path, options) {
+    this.#End = End;
     this.#path = path;
+    this.#spin = options?.spin;
     this.#socket = new Socket(kind, path, options);
     forgotten.register(this, this.#socket, this);
   }
@@ -104,14 +132,14 @@ export class BaseListener {
     return this.#path;
   }
 
-  /** The address of the bus of whoever connects next. */
-  async acceptBus(options) {
+  /** The end of whoever connects next. */
+  async accept(options) {
     const limit = new Limit(options);
     await this.#turn.wait(limit);
     try {
       for (;;) {
-        const bus = this.#tryAccept();
-        if (bus !== null) return bus;
+        const end = this.#tryAccept(0);
+        if (end !== null) return end;
         const socket = this.#socket;
         await limit.wait((resolve, reject) => {
           socket.waiting.add(reject);
@@ -127,28 +155,44 @@ export class BaseListener {
     }
   }
 
-  #tryAccept() {
-    if (this.#socket.listener === null) throw this.#socket.closedError();
-    const result = native.listenerAccept(this.#socket.listener, out, 0);
-    if (result === 0) return outWords[0];
-    if (NOT_YET.has(result)) return null;
-    throw errorOf(result, `accept on ${this.#path}`);
-  }
-
-  acceptBusSync(options) {
+  acceptSync(options) {
     const limit = new Limit(options);
     for (;;) {
-      if (this.#socket.listener === null) throw this.#socket.closedError();
-      const result = native.listenerAccept(this.#socket.listener, out, limit.nanoseconds(SLICE));
-      if (result === 0) return outWords[0];
-      if (!NOT_YET.has(result)) throw errorOf(result, `accept on ${this.#path}`);
+      const end = this.#tryAccept(limit.nanoseconds(SLICE));
+      if (end !== null) return end;
       limit.check();
     }
   }
 
-  /** Stops listening; accepted buses live on. */
+  #tryAccept(nanoseconds) {
+    if (this.#socket.listener === null) throw this.#socket.closedError();
+    const result = native.listenerAccept(this.#socket.listener, out, nanoseconds);
+    if (result === 0) return new this.#End(SECRET, { bus: outWords[0], spin: this.#spin });
+    if (NOT_YET.has(result)) return null;
+    throw errorOf(result, `accept on ${this.#path}`);
+  }
+
+  /** Ends, until the listener is closed. */
+  [Symbol.asyncIterator]() {
+    return new Stream(() => this.accept());
+  }
+
+  /** Stops listening; accepted connections live on. */
   close() {
     forgotten.unregister(this);
     this.#socket.close();
+  }
+
+  [Symbol.dispose]() {
+    this.close();
+  }
+}
+
+/** The end of the one that connects. */
+export async function acceptOne(listener, options) {
+  try {
+    return await listener.accept(options);
+  } finally {
+    listener.close();
   }
 }

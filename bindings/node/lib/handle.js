@@ -1,29 +1,39 @@
 // SPDX-License-Identifier: MIT
 // One end of a connection, as the library knows it: what the public classes share.
 
+import { availableParallelism } from 'node:os';
+
 import { EAGAIN, ECANCELED, EINTR, EMSGSIZE, ClosedError, TachyonError, check, errorOf } from './errors.js';
 import { Message } from './message.js';
-import { allocate, native } from './native.js';
-import { RingView } from './view.js';
-import { Turn, Watcher, breath } from './wait.js';
+import { addressOf, allocate, native } from './native.js';
+import { Turn, Watcher, breath, breathes } from './wait.js';
+import { endView } from './view.js';
 import { out, outInts, outUints, outWords } from './words.js';
 
-const SCRATCH = 4096; // messages up to this are copied once more, in JavaScript: that is quicker
-const SMALL = 64; // bytes that a loop copies quicker than a call
-const POOL = 8192;
-const MOST_LOOKS = 200; // some 20 us
+const SMALL = 64; // bytes up to which a typed array may lie where C cannot see it: copied, that is quicker
+const LARGEST = 4096; // a larger message gets memory of its own
+const POOL = 16384;
+const SPIN = availableParallelism() > 1 ? 0.02 : 0; // milliseconds
 const SHORT = 0.2; // milliseconds: after a sleep that was shorter, looking would have been quicker
 const SLICE = 100e6; // nanoseconds for which a call blocks, at most: a worker can be terminated between
 export const NO_DATA = Buffer.alloc(0);
 
-const memory = allocate(SCRATCH + 64);
+const memory = allocate(SMALL);
 const scratch = memory.address;
-const scratchBytes = Buffer.from(memory.bytes, 0, SCRATCH);
-// Small messages share one piece of memory after the other, as Node's own small Buffers do.
-let pool = Buffer.allocUnsafeSlow(POOL);
-let pooled = 0;
+const scratchBytes = Buffer.from(memory.bytes, 0, SMALL);
 const typeId = allocate(4);
 const typeIdView = new Uint32Array(typeId.bytes);
+
+// Messages are received into one piece of memory after the other, as Node's own small Buffers are.
+let pool, poolAddress, pooled;
+
+function freshPool() {
+  pool = Buffer.allocUnsafeSlow(POOL);
+  poolAddress = addressOf(pool);
+  pooled = 0;
+}
+
+freshPool();
 
 /** Bytes of a payload: a string becomes UTF-8. */
 export function bytesOf(data) {
@@ -58,9 +68,10 @@ export function copied(address, size) {
   return data;
 }
 
-const open = new Set(); // handles to be closed when the process ends in good order
+/** What is to be closed when the process, or the worker, ends in good order. */
+export const open = new Set();
 process.on('exit', () => {
-  for (const handle of open) handle.close();
+  for (const one of open) one.close();
 });
 
 // What was dropped without close() or release().
@@ -71,21 +82,20 @@ export class Handle {
   receiving = new Turn();
   sending = new Turn();
   slot = null; // what is being written in the ring
+  closed = false;
   #watchers = null;
   #sleeps = new Set();
-  #looks = MOST_LOOKS;
+  #learns;
+  #spin;
+  #mostSpin;
 
-  constructor(bus, rpc = null) {
+  constructor(owner, bus, rpc, spin) {
     this.bus = bus;
     this.rpc = rpc;
-    this.closed = false;
+    this.#learns = spin === undefined;
+    this.#spin = this.#mostSpin = spin ?? SPIN;
     open.add(this);
-  }
-
-  static of(owner, bus, rpc = null) {
-    const handle = new Handle(bus, rpc);
-    forgottenHandles.register(owner, handle, handle);
-    return handle;
+    forgottenHandles.register(owner, this, this);
   }
 
   close() {
@@ -93,7 +103,7 @@ export class Handle {
     this.closed = true;
     open.delete(this);
     forgottenHandles.unregister(this);
-    if (this.slot) RingView.end(this.slot);
+    if (this.slot) endView(this.slot);
     for (const watcher of this.#watchers ?? []) watcher?.close();
     if (this.rpc !== null) native.rpcFree(this.rpc);
     else native.free(this.bus);
@@ -115,7 +125,7 @@ export class Handle {
     const size = bytes.length;
     let result;
     if (size <= SMALL) {
-      for (let i = 0; i < size; i++) scratchBytes[i] = bytes[i];
+      scratchBytes.set(bytes);
       result = native.trySend(this.bus, scratch, size, type);
     } else {
       result = native.send(this.bus, bytes, size, type, 0);
@@ -133,32 +143,37 @@ export class Handle {
   /** The next message, copied, or null. */
   tryRecv() {
     if (this.closed) throw this.closedError();
-    const size = native.recvCopy(this.bus, scratch, SCRATCH, typeId.address, 0);
-    if (size > SMALL) {
-      const data = Buffer.allocUnsafe(size);
-      scratchBytes.copy(data, 0, 0, size);
-      return new Message(data, 0, size, typeIdView[0]);
-    }
+    // Its length is 0 where the user has transferred the memory to another thread.
+    if (pool.length - pooled < LARGEST) freshPool();
+    const size = native.recvCopy(this.bus, poolAddress + BigInt(pooled), LARGEST, typeId.address, 0);
     if (size >= 0) {
-      if (pooled + size >= pool.length) {
-        pool = Buffer.allocUnsafeSlow(POOL);
-        pooled = 0;
-      }
-      for (let i = 0; i < size; i++) pool[pooled + i] = scratchBytes[i];
       const message = new Message(pool, pooled, size, typeIdView[0]);
       pooled += (size + 7) & ~7;
       return message;
     }
-    if (size === EAGAIN) return null;
     if (size === EMSGSIZE) {
-      check(native.recv(this.bus, out, 0), 'receive');
-      const { data, size: large, lease, typeId: type } = message();
-      const copy = copied(data, large);
-      check(native.release(this.bus, lease), 'release');
-      return new Message(copy, 0, large, type);
+      return this.tryRecvBy(({ data, size, typeId }) => new Message(copied(data, size), 0, size, typeId));
     }
     this.done(size, 'receive');
     return null;
+  }
+
+  /** What copy() makes of the next message, or null; where it throws, the message is the next one again. */
+  tryRecvBy(copy) {
+    const found = this.tryRecvLease();
+    if (found === null) return null;
+    let made;
+    try {
+      made = copy(found);
+    } catch (error) {
+      outWords[0] = found.data; // where copy() may have written
+      outWords[1] = BigInt(found.size);
+      outWords[2] = found.lease;
+      check(native.putBack(this.bus, out), 'put back');
+      throw error;
+    }
+    check(native.release(this.bus, found.lease), 'release');
+    return made;
   }
 
   /** The next message where it lies, as message() has it; or null. */
@@ -217,36 +232,60 @@ export class Handle {
   }
 
   /**
-   * attempt() until it gives something, one caller at a time. It looks some times before it
-   * sleeps, and learns from how long the sleeps are: round trips are over before a sleep has
-   * begun, and where nothing comes, looking keeps the event loop from its other work.
+   * What attempt() gives, or a promise of it where it gives null at first. One caller at a time.
+   * attempt is to keep its owner: the collector closes what nobody else has, waited on or not.
    */
-  async receive(attempt, limit) {
+  receive(attempt, limit) {
+    return this.#now(this.receiving, attempt) ?? this.#received(attempt, limit);
+  }
+
+  /** As receive(); size is what attempt() wants room for. */
+  transmit(attempt, size, limit) {
+    return this.#now(this.sending, attempt) ?? this.#transmitted(attempt, size, limit);
+  }
+
+  #now(turn, attempt) {
+    if (breathes() || !turn.take()) return null;
+    try {
+      return attempt();
+    } finally {
+      turn.give();
+    }
+  }
+
+  /**
+   * Looks for a while before it sleeps, and learns for how long from the sleeps: round trips are
+   * over before a sleep has begun, and where nothing comes, looking keeps the event loop from
+   * its other work.
+   */
+  async #received(attempt, limit) {
     if (!this.receiving.take()) await this.receiving.wait(limit);
     try {
-      const pause = breath();
-      if (pause) await pause;
+      if (breathes()) await breath();
       for (;;) {
-        for (let looks = this.#looks; looks >= 0; looks--) {
+        const until = performance.now() + this.#spin;
+        do {
           const got = attempt();
           if (got !== null) return got;
-        }
+        } while (performance.now() < until);
         const begin = performance.now();
         await this.waitData(limit);
-        this.#looks = performance.now() - begin < SHORT ? MOST_LOOKS : this.#looks >> 1;
+        if (this.#learns) this.#spin = performance.now() - begin < SHORT ? this.#mostSpin : this.#spin / 2;
       }
     } finally {
       this.receiving.give();
     }
   }
 
-  /** attempt() until it gives true, one caller at a time; size is what it wants room for. */
-  async transmit(attempt, size, limit) {
+  async #transmitted(attempt, size, limit) {
     if (!this.sending.take()) await this.sending.wait(limit);
     try {
-      const pause = breath();
-      if (pause) await pause;
-      while (!attempt()) await this.waitSpace(size, limit);
+      if (breathes()) await breath();
+      for (;;) {
+        const got = attempt();
+        if (got !== null) return got;
+        await this.waitSpace(size, limit);
+      }
     } finally {
       this.sending.give();
     }
@@ -254,28 +293,30 @@ export class Handle {
 
   /** The blocking twins, for worker threads and scripts. */
   receiveSync(attempt, limit) {
-    if (!this.receiving.take()) throw new TachyonError('another receive waits on this bus', 'EBUSY', 16);
+    return this.#block(this.receiving, 'receive', attempt, limit, () => {
+      native.waitData(this.bus, limit.nanoseconds(SLICE));
+    });
+  }
+
+  transmitSync(attempt, size, limit) {
+    return this.#block(this.sending, 'send', attempt, limit, () => {
+      // A caller takes replies in meanwhile: its server may wait for room itself.
+      if (this.rpc !== null) native.rpcWaitRoom(this.rpc, size, limit.nanoseconds(SLICE));
+      else native.waitSpace(this.bus, size, limit.nanoseconds(SLICE));
+    });
+  }
+
+  #block(turn, what, attempt, limit, wait) {
+    if (!turn.take()) throw new TachyonError(`another ${what} waits on this bus`, 'EBUSY', 16);
     try {
       for (;;) {
         const got = attempt();
         if (got !== null) return got;
         limit.check();
-        native.waitData(this.bus, limit.nanoseconds(SLICE));
+        wait();
       }
     } finally {
-      this.receiving.give();
-    }
-  }
-
-  transmitSync(attempt, size, limit) {
-    if (!this.sending.take()) throw new TachyonError('another send waits on this bus', 'EBUSY', 16);
-    try {
-      while (!attempt()) {
-        limit.check();
-        native.waitSpace(this.bus, size, limit.nanoseconds(SLICE));
-      }
-    } finally {
-      this.sending.give();
+      turn.give();
     }
   }
 }

@@ -2,17 +2,16 @@
 
 import { ReleasedError } from './errors.js';
 import { view } from './native.js';
-import { RingView } from './view.js';
-
-const dispose = Symbol.dispose ?? Symbol.for('nodejs.dispose');
+import { checkSecret } from './secret.js';
+import { RingView, endView } from './view.js';
 
 /** A message that lies in the ring, until release(). */
 export class Lease extends RingView {
   #handle;
   #lease;
 
-  constructor(handle, { data, size, lease, typeId }) {
-    super(data, size);
+  constructor(secret, handle, { data, size, lease, typeId }) {
+    super(secret, data, size);
     this.typeId = typeId;
     this.#handle = handle;
     this.#lease = lease;
@@ -24,11 +23,11 @@ export class Lease extends RingView {
     if (this.#handle === null) return;
     const handle = this.#handle;
     this.#handle = null;
-    RingView.end(this);
+    endView(this);
     handle.release(this, this.#lease);
   }
 
-  [dispose]() {
+  [Symbol.dispose]() {
     this.release();
   }
 }
@@ -42,7 +41,8 @@ export class Records {
   #recordSize;
   #count;
 
-  constructor(handle, { data, count, stride, lease }, recordSize) {
+  constructor(secret, handle, { data, count, stride, lease }, recordSize) {
+    checkSecret(secret, 'records come from recvRecords()');
     this.#handle = handle;
     this.#lease = lease;
     this.#view = new DataView(view(data, (count - 1) * stride + recordSize));
@@ -127,7 +127,7 @@ export class Records {
     handle.release(this, this.#lease);
   }
 
-  [dispose]() {
+  [Symbol.dispose]() {
     this.release();
   }
 }

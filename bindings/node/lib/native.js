@@ -82,6 +82,8 @@ export const native = {
   rpcSubmit: library.func(`int tachyon_rpc_submit(${rpc}, ${payload}, void *idp, ${timeout})`),
   rpcWait: library.func(`int tachyon_rpc_wait(${rpc}, uint64_t id, void *message, ${timeout})`),
   rpcPoll: library.func(`int tachyon_rpc_poll(${rpc}, void *message, ${timeout})`),
+  rpcWaitRoom: library.func(`int tachyon_rpc_wait_room(${rpc}, size_t size, ${timeout})`),
+  rpcStats: library.func(`int tachyon_rpc_stats(${rpc}, void *counters)`),
   rpcForget: library.func(`int tachyon_rpc_forget(${rpc}, uint64_t id)`),
   rpcRelease: library.func(`int tachyon_rpc_release(${rpc}, void *message)`),
   rpcServe: library.func(`int tachyon_rpc_serve(${rpc}, void *message, ${timeout})`),
@@ -103,5 +105,8 @@ export function allocate(size) {
 export function view(address, size) {
   return size === 0 ? new ArrayBuffer(0) : koffi.view(address, size);
 }
+
+/** Where a Buffer's bytes are, for as long as it lives and is not transferred to another thread. */
+export const addressOf = koffi.address;
 
 export const poll = koffi.node.poll;

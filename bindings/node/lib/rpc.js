@@ -1,33 +1,58 @@
 // SPDX-License-Identifier: MIT
 
-import { BaseListener, connect, connectSync } from './connect.js';
-import { MessageSizeError, RpcCode, RpcError, TachyonError, TimeoutError, check, errorOf } from './errors.js';
-import { Handle, bytesOf, checkTypeId, copied } from './handle.js';
-import { Stream, limitOf } from './stream.js';
+import { setTimeout } from 'node:timers/promises';
+
+import { BaseListener, acceptOne, connect, connectSync } from './connect.js';
+import { End, handleOf } from './end.js';
+import { ClosedError, MessageSizeError, RpcCode, RpcError, TachyonError, TimeoutError, check, errorOf } from './errors.js';
+import { NO_DATA, bytesOf, checkTypeId, copied } from './handle.js';
 import { allocate, native } from './native.js';
+import { SECRET } from './secret.js';
+import { Stream, limitOf } from './stream.js';
 import { Limit } from './wait.js';
 import { out, outWords } from './words.js';
 
 const CALLS_AT_ONCE = 100;
+const SHORT_OF = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS']); // errors of accept() that pass
+const BACK_OFF = 100; // milliseconds
 const reply = allocate(64);
 const replyWords = new BigUint64Array(reply.bytes);
 const replyInts = new Uint32Array(reply.bytes);
+const COUNTERS = ['outstanding', 'stored', 'requests', 'replies', 'failures', 'dropped'];
 
-function handleOf(owner, bus) {
+function rpcOver(bus) {
   const result = native.rpcCreate(out, bus);
   if (result < 0) {
     native.free(bus);
     throw errorOf(result, 'request and reply');
   }
-  return Handle.of(owner, bus, outWords[0]);
+  return outWords[0];
+}
+
+/** What Caller and Server have in common. */
+class RpcEnd extends End {
+  constructor(secret, connection) {
+    super(secret, connection, rpcOver);
+  }
+
+  /** Counters. */
+  stats() {
+    const handle = handleOf(this);
+    handle.check();
+    outWords[0] = 56n;
+    check(native.rpcStats(handle.rpc, out), 'stats');
+    return Object.fromEntries(COUNTERS.map((name, i) => [name, Number(outWords[i + 1])]));
+  }
 }
 
 /** The reply or request in the words, copied; its place is given back. */
 function take(handle) {
-  const data = copied(replyWords[0], Number(replyWords[1]));
-  const found = { data, id: replyWords[3], typeId: replyInts[8] };
-  check(native.rpcRelease(handle.rpc, reply.address), 'release');
-  return found;
+  try {
+    const data = copied(replyWords[0], Number(replyWords[1]));
+    return { data, id: replyWords[3], typeId: replyInts[8] };
+  } finally {
+    check(native.rpcRelease(handle.rpc, reply.address), 'release');
+  }
 }
 
 function failure({ typeId, data }) {
@@ -35,18 +60,16 @@ function failure({ typeId, data }) {
   return new RpcError(typeId, words);
 }
 
-const SECRET = Symbol('made by listen, connect and accept');
-
 /** The calling end. */
-export class Caller {
+export class Caller extends RpcEnd {
   #handle;
   #pending = new Map(); // id: { resolve, reject }
   #submitting = 0;
   #pumping = null; // an AbortController while replies are waited for
 
-  constructor(secret, bus) {
-    if (secret !== SECRET) throw new TypeError('use Caller.connect()');
-    this.#handle = handleOf(this, bus);
+  constructor(secret, connection) {
+    super(secret, connection);
+    this.#handle = handleOf(this);
   }
 
   static async connect(path, options) {
@@ -68,9 +91,9 @@ export class Caller {
     const answered = new Promise((resolve, reject) => (waiting = { resolve, reject }));
     answered.catch(() => {}); // who waits below is told; where nobody does any more, nobody need be
     const attempt = () => {
-      if ((id = this.#trySubmit(bytes, procedure)) === null) return false;
+      if ((id = this.#trySubmit(bytes, procedure)) === null) return null;
       this.#pending.set(id, waiting); // at once: the reply may be taken in before this goes on
-      return true;
+      return id;
     };
     try {
       this.#submitting++;
@@ -135,8 +158,7 @@ export class Caller {
     const bytes = bytesOf(data);
     checkTypeId(procedure);
     if (this.#pending.size > 0) throw new TachyonError('another call of this end is out', 'EBUSY', 16);
-    let id;
-    handle.transmitSync(() => (id = this.#trySubmit(bytes, procedure)) !== null, bytes.length, limit);
+    const id = handle.transmitSync(() => this.#trySubmit(bytes, procedure), bytes.length, limit);
     let over = false;
     try {
       for (;;) {
@@ -155,91 +177,68 @@ export class Caller {
       if (!over) native.rpcForget(handle.rpc, id);
     }
   }
-
-  get closed() {
-    return this.#handle.closed;
-  }
-
-  /** Ends the connection; calls that are out fail. */
-  close() {
-    this.#handle.close();
-  }
-
-  [Symbol.dispose ?? Symbol.for('nodejs.dispose')]() {
-    this.close();
-  }
 }
 
 /** A call that was received: to be replied to, or failed, once. */
 export class Request {
-  #handle;
+  #server; // kept, as the collector would close it
   #id;
 
-  constructor(handle, { data, id, typeId }) {
+  constructor(server, { data, id, typeId }) {
     this.data = data;
     this.typeId = typeId;
-    this.#handle = handle;
+    this.#server = server;
     this.#id = id;
   }
 
   async #answer(attempt, size, options) {
     if (this.#id === null) throw new TypeError('this request has been answered');
+    const handle = handleOf(this.#server);
     const id = this.#id;
     this.#id = null;
+    const answering = () => {
+      handle.check();
+      return handle.done(attempt(handle.rpc, id), 'reply') || null;
+    };
     try {
-      await this.#handle.transmit(() => attempt(id), size, limitOf(options));
+      await handle.transmit(answering, size, limitOf(options));
     } catch (error) {
-      if (!this.#handle.closed) this.#id = id; // it can still be failed
+      if (!handle.closed) this.#id = id; // it can still be failed
       throw error;
     }
   }
 
   async reply(data, type = 0, options) {
-    const handle = this.#handle;
     const bytes = bytesOf(data);
     checkTypeId(type);
-    const attempt = (id) => {
-      handle.check();
-      return handle.done(native.rpcReply(handle.rpc, id, bytes, bytes.length, type, 0), 'reply');
-    };
-    await this.#answer(attempt, bytes.length, options);
+    await this.#answer((rpc, id) => native.rpcReply(rpc, id, bytes, bytes.length, type, 0), bytes.length, options);
   }
 
   async fail(code, words, options) {
-    const handle = this.#handle;
     const text = Buffer.from(String(words));
     checkTypeId(code);
-    const attempt = (id) => {
-      handle.check();
-      return handle.done(native.rpcFail(handle.rpc, id, code, text, text.length, 0), 'fail');
-    };
-    await this.#answer(attempt, text.length, options);
+    await this.#answer((rpc, id) => native.rpcFail(rpc, id, code, text, text.length, 0), text.length, options);
   }
 }
 
 /** The serving end of one connection. */
-export class Server {
+export class Server extends RpcEnd {
   #handle;
 
-  constructor(secret, bus) {
-    if (secret !== SECRET) throw new TypeError('use Server.listen() or ServerListener.accept()');
-    this.#handle = handleOf(this, bus);
+  constructor(secret, connection) {
+    super(secret, connection);
+    this.#handle = handleOf(this);
   }
 
   static async listen(path, options) {
-    const listener = new ServerListener(path, options);
-    try {
-      return await listener.accept(options);
-    } finally {
-      listener.close();
-    }
+    return acceptOne(new ServerListener(path, options), options);
   }
 
   #tryServe() {
     const handle = this.#handle;
     handle.check();
     const result = native.rpcServe(handle.rpc, reply.address, 0);
-    return handle.done(result, 'serve') ? new Request(handle, take(handle)) : null;
+    return handle.done(result, 'serve') ? new Request(this, take(handle)) : null;
   }
 
   /** Waits for a call. */
@@ -270,24 +269,12 @@ export class Server {
     }
     await Promise.all(running);
   }
-
-  get closed() {
-    return this.#handle.closed;
-  }
-
-  close() {
-    this.#handle.close();
-  }
-
-  [Symbol.dispose ?? Symbol.for('nodejs.dispose')]() {
-    this.close();
-  }
 }
 
 async function answer(handler, request) {
   try {
     try {
-      await request.reply((await handler(request)) ?? Buffer.alloc(0));
+      await request.reply((await handler(request)) ?? NO_DATA);
     } catch (error) {
       if (error instanceof RpcError) await request.fail(error.code, error.message);
       else if (error instanceof MessageSizeError) await request.fail(RpcCode.TOO_LARGE, error.message);
@@ -301,37 +288,41 @@ async function answer(handler, request) {
 /** Accepts callers on a path. */
 export class ServerListener extends BaseListener {
   constructor(path, options) {
-    super('rpc', path, options);
+    super('rpc', Server, path, options);
   }
 
-  async accept(options) {
-    return new Server(SECRET, await this.acceptBus(options));
-  }
-
-  [Symbol.asyncIterator]() {
-    return new Stream(() => this.accept());
-  }
-
-  /** Accepts callers and serves each, until the listener is closed or the signal comes. */
+  /** Accepts callers and serves each, until the listener is closed and they have ended, or the signal comes. */
   async serve(handler, { signal, concurrency } = {}) {
-    const running = new Set();
+    const servers = new Map(); // server: its end
     try {
       for (;;) {
-        const server = await this.accept({ signal });
+        const server = await this.#acceptOnceThereIsRoom(signal);
         const serving = server
           .serve(handler, { signal, concurrency })
           .catch(() => {}) // this caller's end is not the others'
           .finally(() => {
             server.close();
-            running.delete(serving);
+            servers.delete(server);
           });
-        running.add(serving);
+        servers.set(server, serving);
       }
     } catch (error) {
-      if (error.code !== 'ECANCELED') throw error;
-    } finally {
-      await Promise.all(running);
+      if (!(error instanceof ClosedError)) {
+        for (const server of servers.keys()) server.close();
+        throw error;
+      }
+      await Promise.all(servers.values());
+    }
+  }
+
+  async #acceptOnceThereIsRoom(signal) {
+    for (;;) {
+      try {
+        return await this.accept({ signal });
+      } catch (error) {
+        if (!(error instanceof TachyonError && SHORT_OF.has(error.code))) throw error;
+        await setTimeout(BACK_OFF, undefined, { signal });
+      }
     }
   }
 }
-

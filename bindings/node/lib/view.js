@@ -4,29 +4,31 @@
 
 import { ReleasedError } from './errors.js';
 import { view } from './native.js';
+import { checkSecret } from './secret.js';
 
 const LITTLE = true;
+
+let live;
+/** Ends a view: for whom the memory belongs to. */
+export let endView;
 
 /** Readable bytes of a message that lies in the ring. */
 export class RingView {
   #view;
 
-  constructor(address, size) {
+  static {
+    live = (ringView) => ringView.#live;
+    endView = (ringView) => void (ringView.#view = null);
+  }
+
+  constructor(secret, address, size) {
+    checkSecret(secret, 'what lies in the ring comes from recvLease() and sendInPlace()');
     this.#view = new DataView(view(address, size));
   }
 
   get #live() {
     if (this.#view === null) throw new ReleasedError('this memory was released');
     return this.#view;
-  }
-
-  /** Ended by whom it belongs to. */
-  static end(ringView) {
-    ringView.#view = null;
-  }
-
-  static live(ringView) {
-    return ringView.#live;
   }
 
   get byteLength() {
@@ -84,45 +86,45 @@ export class RingView {
 /** Bytes in the ring to be written, until the message is sent. */
 export class RingSlot extends RingView {
   setUint8(offset, value) {
-    RingView.live(this).setUint8(offset, value);
+    live(this).setUint8(offset, value);
   }
   setInt8(offset, value) {
-    RingView.live(this).setInt8(offset, value);
+    live(this).setInt8(offset, value);
   }
   setUint16(offset, value) {
-    RingView.live(this).setUint16(offset, value, LITTLE);
+    live(this).setUint16(offset, value, LITTLE);
   }
   setInt16(offset, value) {
-    RingView.live(this).setInt16(offset, value, LITTLE);
+    live(this).setInt16(offset, value, LITTLE);
   }
   setUint32(offset, value) {
-    RingView.live(this).setUint32(offset, value, LITTLE);
+    live(this).setUint32(offset, value, LITTLE);
   }
   setInt32(offset, value) {
-    RingView.live(this).setInt32(offset, value, LITTLE);
+    live(this).setInt32(offset, value, LITTLE);
   }
   setBigUint64(offset, value) {
-    RingView.live(this).setBigUint64(offset, value, LITTLE);
+    live(this).setBigUint64(offset, value, LITTLE);
   }
   setBigInt64(offset, value) {
-    RingView.live(this).setBigInt64(offset, value, LITTLE);
+    live(this).setBigInt64(offset, value, LITTLE);
   }
   setFloat32(offset, value) {
-    RingView.live(this).setFloat32(offset, value, LITTLE);
+    live(this).setFloat32(offset, value, LITTLE);
   }
   setFloat64(offset, value) {
-    RingView.live(this).setFloat64(offset, value, LITTLE);
+    live(this).setFloat64(offset, value, LITTLE);
   }
 
   /** Copies a typed array in, from offset on. */
   set(source, offset = 0) {
-    const target = RingView.live(this);
+    const target = live(this);
     const from = new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
     new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(from, offset);
   }
 
   fill(value) {
-    const target = RingView.live(this);
+    const target = live(this);
     new Uint8Array(target.buffer, target.byteOffset, target.byteLength).fill(value);
   }
 }

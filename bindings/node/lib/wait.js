@@ -2,7 +2,26 @@
 // Waiting without blocking the event loop.
 
 import { poll } from './native.js';
-import { TimeoutError } from './errors.js';
+import { ETIMEDOUT, TimeoutError } from './errors.js';
+
+const timeOver = () => new TimeoutError('the time is over', 'ETIMEDOUT', -ETIMEDOUT);
+
+const aborts = new WeakMap(); // signal: [who listens to it, set]; one listener, however many wait
+
+function onAbort(signal, callback) {
+  if (!aborts.has(signal)) {
+    const callbacks = new Set();
+    aborts.set(signal, [() => [...callbacks].forEach((call) => call()), callbacks]);
+  }
+  const [listener, callbacks] = aborts.get(signal);
+  if (callbacks.size === 0) signal.addEventListener('abort', listener);
+  callbacks.add(callback);
+}
+
+function offAbort(signal, callback) {
+  const [listener, callbacks] = aborts.get(signal);
+  if (callbacks.delete(callback) && callbacks.size === 0) signal.removeEventListener('abort', listener);
+}
 
 /** How long a wait may take: a timeout in milliseconds, an AbortSignal, both, or neither. */
 export class Limit {
@@ -25,7 +44,7 @@ export class Limit {
 
   check() {
     this.#signal?.throwIfAborted();
-    if (performance.now() >= this.#deadline) throw new TimeoutError('the time is over', 'ETIMEDOUT', 110);
+    if (performance.now() >= this.#deadline) throw timeOver();
   }
 
   /**
@@ -35,28 +54,33 @@ export class Limit {
   wait(start) {
     return new Promise((resolve, reject) => {
       this.check();
+      const signal = this.#signal;
       let timer, stop;
       let over = false;
       const ending = (settle) => (value) => {
         if (over) return;
         over = true;
         clearTimeout(timer);
-        this.#signal?.removeEventListener('abort', abort);
+        if (signal) offAbort(signal, abort);
         stop?.();
         settle(value);
       };
       const give = ending(resolve);
       const fail = ending(reject);
-      const abort = () => fail(this.#signal.reason);
+      const abort = () => fail(signal.reason);
       const tick = () => {
         const left = this.#deadline - performance.now();
-        if (left <= 0) fail(new TimeoutError('the time is over', 'ETIMEDOUT', 110));
+        if (left <= 0) fail(timeOver());
         else timer = setTimeout(tick, Math.min(Math.ceil(left), 2 ** 30));
       };
-      this.#signal?.addEventListener('abort', abort);
+      if (signal) onAbort(signal, abort);
       if (this.#deadline !== Infinity) tick();
       if (over) return;
-      stop = start(give, fail);
+      try {
+        stop = start(give, fail);
+      } catch (error) {
+        fail(error);
+      }
       if (over) stop?.();
     });
   }
@@ -109,10 +133,11 @@ export class Watcher {
   }
 
   add(callback) {
+    if (this.#callbacks.size === 0) {
+      if (this.#handle) this.#handle.start({ readable: true }, this.#ready);
+      else this.#handle = poll(this.#fd, { readable: true }, this.#ready);
+    }
     this.#callbacks.add(callback);
-    if (this.#callbacks.size > 1) return;
-    if (this.#handle) this.#handle.start({ readable: true }, this.#ready);
-    else this.#handle = poll(this.#fd, { readable: true }, this.#ready);
   }
 
   delete(callback) {
@@ -128,16 +153,23 @@ export class Watcher {
 
 let turned = performance.now();
 let steps = 0;
+let due = false;
+
+/** Whether to take a breath() before going on: looked at now and then. */
+export function breathes() {
+  if (++steps % 64 === 0) due = performance.now() - turned >= 1;
+  return due;
+}
 
 /**
- * A promise now and then, else nothing: calls that never have to wait would otherwise keep the
- * event loop from its other work, as promises alone do not let it turn.
+ * Lets the event loop turn: calls that never have to wait would otherwise keep it from its other
+ * work, as promises alone do not let it turn.
  */
 export function breath() {
-  if (++steps % 64 !== 0 || performance.now() - turned < 1) return undefined;
   return new Promise((resolve) => {
     setImmediate(() => {
       turned = performance.now();
+      due = false;
       resolve();
     });
   });

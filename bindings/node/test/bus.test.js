@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setImmediate, setTimeout } from 'node:timers/promises';
@@ -102,6 +103,50 @@ test('timeouts and signals end waits, and nothing is lost', async (t) => {
   assert.equal((await b.recv()).data.toString(), 'still here');
 });
 
+test('many waits on one signal are no leak of listeners', async (t) => {
+  const [, b] = await ends(t);
+  const warnings = [];
+  const warn = (warning) => warnings.push(warning);
+  process.on('warning', warn);
+  t.after(() => process.off('warning', warn));
+  const controller = new AbortController();
+  const waiting = Array.from({ length: 30 }, () => b.recv({ signal: controller.signal }));
+  await setImmediate();
+  controller.abort(null);
+  for (const ending of waiting) await assert.rejects(ending, (reason) => reason === null);
+  assert.equal(getEventListeners(controller.signal, 'abort').length, 0);
+  assert.deepEqual(warnings, []);
+});
+
+test('a batch is what there is, at most so many, and the end comes after it', async (t) => {
+  const [a, b] = await ends(t);
+  const waiting = b.recvBatch();
+  await setImmediate();
+  await a.send('0', 7);
+  const [{ data, typeId }] = await waiting;
+  assert.deepEqual([data.toString(), typeId], ['0', 7]);
+  for (let i = 1; i <= 25; i++) await a.send(i % 5 ? `${i}` : Buffer.alloc(5000 + i));
+  a.close();
+  const sizes = [];
+  for (const max of [10, 10, undefined]) sizes.push((await b.recvBatch({ max })).map((message) => message.data.length));
+  assert.deepEqual(sizes.map(({ length }) => length), [10, 10, 5]);
+  assert.deepEqual(sizes.flat(), Array.from({ length: 25 }, (_, i) => ((i + 1) % 5 ? `${i + 1}`.length : 5001 + i)));
+  await assert.rejects(b.recvBatch(), ClosedError);
+  await assert.rejects(b.recvBatch({ max: 0 }), RangeError);
+  assert.throws(() => b.recvBatchSync({ timeout: 1 }), ClosedError);
+});
+
+test('how long a wait looks before it sleeps can be chosen', async (t) => {
+  const [a, b] = await ends(t, { spin: 0.5 });
+  assert.equal(a.properties().spin, 0.5);
+  const [c] = await ends(t, { spin: 0 });
+  assert.equal(c.properties().spin, 0);
+  await assert.rejects(a.recv({ timeout: 1 }), TimeoutError);
+  await b.send('x');
+  assert.equal((await a.recv()).data.toString(), 'x');
+  for (const spin of [-1, NaN, '1']) assert.throws(() => new Listener(newPath(), { spin }), RangeError);
+});
+
 test('receives that wait at the same time get a message each; one that gave up takes none', async (t) => {
   const [a, b] = await ends(t);
   const first = b.recv();
@@ -163,7 +208,9 @@ test('paths and options that cannot be', async () => {
   await assert.rejects(Bus.connect(newPath(), { timeout: 20 }), TimeoutError);
   await assert.rejects(Bus.listen(newPath(), { capacityy: 1 }), /capacityy/);
   assert.throws(() => new Listener(newPath(), { capacity: -1 }), RangeError);
-  assert.throws(() => new Bus(), TypeError);
+  assert.throws(() => new Listener(newPath(), { allowedUids: [] }), RangeError);
+  assert.throws(() => new Listener(newPath(), { allowedUids: [-1] }), RangeError);
+  new Listener(newPath(), { allowedUids: [0, 1000] }).close();
   const file = newPath();
   writeFileSync(file, '');
   assert.throws(() => new Listener(file), (error) => error.code === 'EEXIST');

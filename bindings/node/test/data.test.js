@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { ClosedError, MessageSizeError, ReleasedError, TachyonError } from 'tachyon';
+import { Bus, ClosedError, MessageSizeError, ReleasedError, RingView, TachyonError } from 'tachyon';
 
 import { collectUntil, ends } from './ends.js';
 
@@ -139,6 +139,62 @@ test('more records than the ring holds', async (t) => {
     records.release();
   }
   assert.equal(await sending, 1000);
+});
+
+test('records that the time was not enough for are told by their number', async (t) => {
+  const [a, b] = await ends(t, { capacity: 4096, replyCapacity: 4096 });
+  const records = Float64Array.from({ length: 1000 }, (_, i) => i);
+  const sent = await a.sendRecords(records, 8, 0, { timeout: 10 });
+  assert.ok(sent > 10 && sent < 1000, `${sent}`);
+  assert.equal(a.sendRecordsSync(records, 8, 0, { timeout: 0 }), 0);
+  const received = await b.recvRecords(8);
+  assert.equal(received.length, sent);
+  received.release();
+});
+
+test('memory that is taken away while records wait is not read', async (t) => {
+  const [a, b] = await ends(t, { capacity: 4096, replyCapacity: 4096 });
+  const memory = new ArrayBuffer(1 << 24, { maxByteLength: 1 << 24 });
+  const shrunk = a.sendRecords(new Uint8Array(memory), 64);
+  memory.resize(0);
+  (await b.recvRecords(64)).release(); // room: it goes on
+  await assert.rejects(shrunk, TypeError);
+  const array = new Float64Array(100_000);
+  while (a.trySend(''));
+  const moved = a.sendRecords(array, 8);
+  structuredClone(array, { transfer: [array.buffer] });
+  while (b.tryRecv());
+  await assert.rejects(moved, TypeError);
+});
+
+test('messages are received beside memory that was transferred to another thread', async (t) => {
+  const [a, b] = await ends(t);
+  await a.send('first');
+  const first = await b.recv();
+  const moved = structuredClone(first.data, { transfer: [first.data.buffer] });
+  await a.send('second');
+  const second = await b.recv();
+  assert.deepEqual([Buffer.from(moved).toString(), second.data.toString()], ['first', 'second']);
+});
+
+test('what lies in memory of C is made by nobody but the package', async (t) => {
+  const [a, b] = await ends(t);
+  await a.send('x');
+  await a.sendRecords(new Float64Array(1), 8);
+  const lease = await b.recvLease();
+  const records = await b.recvRecords(8);
+  const made = [
+    [lease.constructor, {}, { data: 1n, size: 8, lease: 1n, typeId: 0 }],
+    [records.constructor, {}, { data: 1n, count: 1, stride: 64, lease: 1n }, 8],
+    [RingView, 1n, 8],
+    [Bus, { bus: 1n }],
+  ];
+  const who = /comes? from|is made by/;
+  const key = Symbol('made by the package');
+  for (const [Class, ...rest] of made) assert.throws(() => new Class(key, ...rest), who);
+  assert.deepEqual(Object.getOwnPropertyNames(RingView).sort(), ['length', 'name', 'prototype']);
+  lease.release();
+  records.release();
 });
 
 test('arrays keep their shape and type', async (t) => {

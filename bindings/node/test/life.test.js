@@ -3,9 +3,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 
-import { Bus, ClosedError, PeerDeadError } from 'tachyon';
+import { Bus, Caller, ClosedError, PeerDeadError, Server, TimeoutError } from 'tachyon';
 
 import { collectUntil, ends, newPath, script } from './ends.js';
 
@@ -45,6 +48,38 @@ test('a process that ends in good order closes its buses, whatever it forgot', a
   bus.close();
 });
 
+test('a process that ends in good order leaves no socket behind', async (t) => {
+  const path = newPath();
+  const source = `
+    import { Listener } from 'tachyon';
+    new Listener(process.argv.at(-1));
+    console.log('listens');
+  `;
+  const child = script(t, source, path);
+  assert.equal(await child.ended, 0);
+  assert.equal((await child.printed).trim(), 'listens');
+  assert.equal(existsSync(path), false);
+});
+
+test('a process lives while it waits, and no longer', { timeout: 60_000 }, async (t) => {
+  const path = newPath();
+  const source = `
+    import { Bus } from 'tachyon';
+    const bus = await Bus.connect(process.argv.at(-1));
+    await bus.send('I wait');
+    console.log((await bus.recv()).data.toString());
+    await bus.recv({ timeout: 1 }).catch(() => {}); // what it watched for this must not keep it alive
+  `;
+  const child = script(t, source, path);
+  const bus = await Bus.listen(path);
+  t.after(() => bus.close());
+  await bus.recv();
+  await setTimeout(50); // it sleeps by now, most likely
+  await bus.send('waited for');
+  assert.equal(await child.ended, 0);
+  assert.equal((await child.printed).trim(), 'waited for');
+});
+
 test('a bus that nobody kept is closed by the collector', async (t) => {
   const path = newPath();
   const listening = Bus.listen(path);
@@ -58,15 +93,48 @@ test('a bus that nobody kept is closed by the collector', async (t) => {
   assert.ok(ended instanceof ClosedError);
 });
 
+const collectSomeTimes = async () => {
+  for (let i = 0; i < 20; i++) {
+    global.gc();
+    await setImmediate();
+  }
+};
+
 test('a bus that is waited on is kept, although nobody else keeps it', async (t) => {
+  const waits = {
+    recv: (bus) => bus.recv(),
+    'for await': async (bus) => {
+      for await (const message of bus) return message;
+    },
+    send: async (bus) => {
+      while (bus.trySend(Buffer.alloc(100)));
+      await bus.send('waited for room');
+      return null;
+    },
+  };
+  for (const [name, wait] of Object.entries(waits)) {
+    const path = newPath();
+    const listening = Bus.listen(path, { capacity: 4096, replyCapacity: 4096 });
+    const waiting = (async () => wait(await Bus.connect(path)))();
+    const bus = await listening;
+    t.after(() => bus.close());
+    await collectSomeTimes();
+    let last;
+    if (name === 'send') while (last !== 'waited for room') last = (await bus.recv()).data.toString();
+    else await bus.send(name);
+    const got = await waiting;
+    assert.equal(got ? got.data.toString() : last, got ? name : 'waited for room');
+  }
+});
+
+test('calls keep their caller, and requests their server, although nobody else does', async (t) => {
   const path = newPath();
-  const listening = Bus.listen(path);
-  const waiting = (async () => (await Bus.connect(path)).recv())();
-  const bus = await listening;
-  t.after(() => bus.close());
-  for (let i = 0; i < 20; i++) await collectUntil(() => i >= 0);
-  await bus.send('kept');
-  assert.equal((await waiting).data.toString(), 'kept');
+  const asked = (async () => (await Server.listen(path)).recv())();
+  const calling = (async () => (await Caller.connect(path)).call('x'))();
+  const request = await asked;
+  await collectSomeTimes();
+  await request.reply('y');
+  assert.equal((await calling).toString(), 'y');
 });
 
 const worker = (t, path) => {
@@ -115,4 +183,21 @@ test('with many buses that wait, each is served', async (t) => {
   const waiting = pairs.map(([, b]) => b.recv());
   for (const [i, [a]] of [...pairs.entries()].reverse()) await a.send(`${i}`);
   for (const [i, message] of (await Promise.all(waiting)).entries()) assert.equal(message.data.toString(), `${i}`);
+});
+
+test('connections that wait for their listener leave the threads of files alone', async (t) => {
+  const controller = new AbortController();
+  t.after(() => controller.abort());
+  const waiting = Array.from({ length: 8 }, () => Bus.connect(newPath(), { signal: controller.signal }));
+  const reading = (async () => {
+    for (let i = 0; i < 20; i++) await readFile(new URL(import.meta.url));
+  })();
+  // On those threads, they held each operation up for a quarter of a second.
+  const first = Promise.race([reading, assert.rejects(Bus.connect(newPath(), { timeout: 2000 }), TimeoutError)]);
+  let read = false;
+  reading.then(() => (read = true));
+  await first;
+  assert.equal(read, true);
+  controller.abort(new Error('enough'));
+  for (const connecting of waiting) await assert.rejects(connecting, /enough/);
 });

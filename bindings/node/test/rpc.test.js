@@ -61,6 +61,53 @@ test('a call that was given up does not disturb the others', async (t) => {
   assert.equal((await third).toString(), 'third replied');
 });
 
+test('a call that was given up is over: it is forgotten, and its late reply dropped', async (t) => {
+  const [server, caller] = await pair(t);
+  await assert.rejects(caller.call('late', 1, { timeout: 5 }), TimeoutError);
+  assert.throws(() => caller.callSync('later', 2, { timeout: 5 }), TimeoutError);
+  assert.deepEqual([caller.stats().requests, caller.stats().outstanding], [2, 0]);
+  for (let i = 0; i < 2; i++) await (await server.recv()).reply('too late');
+  const third = caller.call('in time', 3);
+  await (await server.recv()).reply('3');
+  assert.equal((await third).toString(), '3');
+  const { dropped, replies, stored } = caller.stats();
+  assert.deepEqual([dropped, replies, stored, server.stats().replies], [2, 1, 0, 3]);
+});
+
+test('a full ring is waited for at every size: those of 41 to 48 bytes need a second line for their id', async (t) => {
+  for (const size of [40, 41, 48, 49]) {
+    const [server, caller] = await pair(t, { capacity: 4096 });
+    const calls = Array.from({ length: 200 }, () => caller.call(Buffer.alloc(size)));
+    await setImmediate(); // those that find no room wait now
+    const serving = server.serve((request) => request.data);
+    for (const reply of await Promise.all(calls)) assert.equal(reply.length, size);
+    caller.close();
+    await serving;
+  }
+});
+
+test('a listener that runs out of descriptors goes on when there are some', async (t) => {
+  const path = newPath();
+  const listener = new ServerListener(path);
+  t.after(() => listener.close());
+  const accept = listener.accept;
+  let short = 2;
+  listener.accept = async function (options) {
+    if (short-- > 0) throw new TachyonError('accept: no descriptors', 'EMFILE', 24);
+    return accept.call(this, options);
+  };
+  const serving = listener.serve((request) => request.data);
+  serving.catch(() => {}); // looked at below
+  const caller = await Caller.connect(path, { timeout: 10_000 });
+  assert.equal((await caller.call('x')).toString(), 'x');
+  listener.accept = async () => {
+    throw new TachyonError('accept: no', 'EPERM', 1);
+  };
+  (await Caller.connect(path)).close(); // the accept that was under way takes this one
+  await assert.rejects(serving, (error) => error.code === 'EPERM');
+  await assert.rejects(caller.call('y'), ClosedError); // it was served until then
+});
+
 test('a call that blocks does not get between others', async (t) => {
   const [server, caller] = await pair(t);
   const calling = caller.call('x');

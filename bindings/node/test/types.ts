@@ -9,9 +9,11 @@ export async function stream(signal: AbortSignal): Promise<number> {
     const array: NdArray = message.array();
     await bus.sendArray(array.data, array.shape);
   }
-  const lease = await bus.recvLease({ timeout: 100 });
-  bytes += lease.getFloat64(0);
-  lease.release();
+  for (const message of await bus.recvBatch({ max: 10 })) bytes += message.data.length;
+  {
+    using lease = await bus.recvLease({ timeout: 100 });
+    bytes += lease.getFloat64(0);
+  }
   const records = await bus.recvRecords(32, { max: 10, typeId: 7 });
   bytes += records.getFloat64(0, 16);
   await bus.sendInPlace(8, (slot) => slot.setFloat64(0, 1), 3);
