@@ -42,26 +42,27 @@ export interface Options extends Waiting {
 /** What can be sent; a string as UTF-8. */
 export type Payload = string | ArrayBuffer | ArrayBufferView;
 
-export type ElementArray =
-  | Float32Array
-  | Float64Array
-  | Int8Array
-  | Uint8Array
-  | Uint8ClampedArray
-  | Int16Array
-  | Uint16Array
-  | Int32Array
-  | Uint32Array
-  | BigInt64Array
-  | BigUint64Array;
-
-/** An array in C order: the last index runs fastest. */
-export interface NdArray {
-  data: ElementArray;
-  shape: number[];
-  /** What an element is, as in NumPy: "<f4", "|u1". */
-  dtype: string;
+/** The typed array for elements of each dtype, which is called as in NumPy. */
+export interface ElementTypes {
+  '<f4': Float32Array;
+  '<f8': Float64Array;
+  '|i1': Int8Array;
+  '|u1': Uint8Array;
+  '|b1': Uint8Array;
+  '<i2': Int16Array;
+  '<u2': Uint16Array;
+  '<i4': Int32Array;
+  '<u4': Uint32Array;
+  '<i8': BigInt64Array;
+  '<u8': BigUint64Array;
 }
+
+export type ElementArray = ElementTypes[keyof ElementTypes] | Uint8ClampedArray;
+
+/** An array in C order: the last index runs fastest. Its dtype tells what its data is. */
+export type NdArray = {
+  [D in keyof ElementTypes]: { data: ElementTypes[D]; shape: number[]; dtype: D };
+}[keyof ElementTypes];
 
 /** A copy of what was received. */
 export class Message {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Opening a connection. The listener's side sleeps on a descriptor. The connector's side has none:
 // it shakes hands on one of the few threads that Node has for files and names as well, so it looks
-// for the listener's socket without them, and then takes one for a quarter of a second at a time.
+// for the listener's socket without them, and then takes one for a quarter of a second, then for
+// half of one, and so on: to make large rings takes longer, and who gives up does not wait for it.
 
 import { existsSync } from 'node:fs';
 
@@ -15,6 +16,7 @@ import { Limit, Turn, Watcher } from './wait.js';
 import { out, outWords } from './words.js';
 
 const SLICE = 250e6;
+const LONGEST_SLICE = 32e9;
 const NOT_YET = new Set([ETIMEDOUT, EAGAIN, EINTR]);
 const SHORT = 50e6;
 const LONGEST_PAUSE = 20; // milliseconds between two looks for the listener
@@ -37,10 +39,10 @@ function tryConnect(path, given, nanoseconds) {
   return null;
 }
 
-async function shakeHands(path, given, limit) {
+async function shakeHands(path, given, limit, slice) {
   // What was given up goes on in its thread until its time is over: a bus would be freed then.
   let gone = false;
-  const trying = connectOnThread(path, given, limit.nanoseconds(SLICE));
+  const trying = connectOnThread(path, given, limit.nanoseconds(slice));
   trying.then(({ result, bus }) => {
     if (gone && result === 0) native.free(bus);
   }, () => {});
@@ -63,26 +65,34 @@ async function shakeHands(path, given, limit) {
 export async function connect(kind, path, options) {
   const limit = new Limit(options);
   const given = optionsFor(kind, options);
-  for (let pause = 1; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+  let pause = 1;
+  let slice = SLICE;
+  for (;;) {
     const listens = existsSync(path);
-    const bus = listens ? await shakeHands(path, given, limit) : tryConnect(path, given, 0);
+    const bus = listens ? await shakeHands(path, given, limit, slice) : tryConnect(path, given, 0);
     if (bus !== null) return { bus, spin: options?.spin };
     limit.check();
-    if (listens) continue;
+    if (listens) {
+      slice = Math.min(slice * 2, LONGEST_SLICE);
+      continue;
+    }
     await limit.wait((resolve) => {
       const timer = setTimeout(resolve, pause);
       return () => clearTimeout(timer);
     });
+    pause = Math.min(pause * 2, LONGEST_PAUSE);
   }
 }
 
 export function connectSync(kind, path, options) {
   const limit = new Limit(options);
   const given = optionsFor(kind, options);
+  let slice = SLICE;
   for (;;) {
-    const bus = tryConnect(path, given, limit.nanoseconds(SLICE));
+    const bus = tryConnect(path, given, limit.nanoseconds(slice));
     if (bus !== null) return { bus, spin: options?.spin };
     limit.check();
+    if (existsSync(path)) slice = Math.min(slice * 2, LONGEST_SLICE);
   }
 }
 

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 
@@ -200,4 +201,17 @@ test('connections that wait for their listener leave the threads of files alone'
   assert.equal(read, true);
   controller.abort(new Error('enough'));
   for (const connecting of waiting) await assert.rejects(connecting, /enough/);
+});
+
+test('a listener that takes long is given longer each time: large rings are not made in a moment', async (t) => {
+  const path = newPath();
+  let tries = 0;
+  const mute = createServer((socket) => {
+    tries++;
+    socket.on('error', () => {});
+  }).listen(path);
+  t.after(() => mute.close());
+  await once(mute, 'listening');
+  await assert.rejects(Bus.connect(path, { timeout: 1600 }), TimeoutError);
+  assert.ok(tries >= 1 && tries <= 3, `${tries} tries`); // at 0, 0.25 and 0.75 s; else at each quarter
 });

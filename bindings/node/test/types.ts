@@ -8,6 +8,8 @@ export async function stream(signal: AbortSignal): Promise<number> {
     bytes += message.data.length + message.typeId;
     const array: NdArray = message.array();
     await bus.sendArray(array.data, array.shape);
+    if (array.dtype === '<f4') bytes += array.data.reduce((sum, element) => sum + element, 0);
+    if (array.dtype === '<i8') bytes += Number(array.data[0]);
   }
   for (const message of await bus.recvBatch({ max: 10 })) bytes += message.data.length;
   {
