@@ -199,11 +199,12 @@ def make_environment(bin_folder: Path) -> None:
 
 def newcomers_environment(clone: Path) -> dict[str, str]:
     package = Path(tachyon.__file__).parent.parent
+    # What has nothing to do with tachyon: Go would compile its standard library once more.
+    tools = {"CARGO_HOME": ".cargo", "RUSTUP_HOME": ".rustup", "GOCACHE": ".cache/go-build"}
     return {
+        **{name: str(Path.home() / folder) for name, folder in tools.items()},
         **os.environ,
         "HOME": str(clone.parent),
-        "CARGO_HOME": os.environ.get("CARGO_HOME", str(Path.home() / ".cargo")),
-        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup")),
         "PYTHONPATH": str(package),
         "PIP_NO_INDEX": "1",  # what the documents install is there already
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
