@@ -56,7 +56,7 @@ namespace Tachyon
                 throw new MessageFormatException($"read an array: its elements are {name}, not {wanted}");
             shape = new long[array.Rank];
             for (int i = 0; i < shape.Length; i++)
-                shape[i] = checked((long)array.Shape[i]);
+                shape[i] = (long)array.Shape[i]; // the library has seen that they fit
             return new ReadOnlySpan<T>(array.Data, (int)(array.DataSize / array.ItemSize));
         }
 
@@ -103,6 +103,8 @@ namespace Tachyon
         public void SendArrayInPlace<T>(long[] shape, uint typeId, SpanWriter<T> write, TimeSpan? timeout = null,
             CancellationToken cancellation = default(CancellationToken)) where T : struct
         {
+            if (shape == null)
+                throw new ArgumentNullException(nameof(shape));
             shape = (long[])shape.Clone(); // nobody else's
             int itemSize = SizeOf<T>.Checked();
             byte[] name = Native.Text(Arrays.Name(typeof(T)));

@@ -58,10 +58,12 @@ namespace Tachyon
         public void View(int index, SpanReader<byte> look)
         {
             Native.Message message = At(index);
+            if (message.Size > int.MaxValue)
+                throw new MessageTooLargeException($"a message of {message.Size} bytes, more than a Span can have");
             Hold();
             try
             {
-                look(new ReadOnlySpan<byte>(message.Data, checked((int)message.Size)));
+                look(new ReadOnlySpan<byte>(message.Data, (int)message.Size));
             }
             finally
             {
@@ -101,15 +103,12 @@ namespace Tachyon
             if (max < 1)
                 throw new ArgumentOutOfRangeException(nameof(max), max, "at least 1 message");
             var messages = new Native.Message[max];
-            lock (receiving)
+            return Holding(timeout, cancellation, rest =>
             {
-                return Holding(() =>
-                {
-                    long count = Errors.Check(Waiting.Run(timeout, cancellation,
-                        left => Native.tachyon_bus_recv_batch(handle, messages, (UIntPtr)max, left)), "receive");
-                    return new Batch(new BatchHandle(handle, messages, (int)count), messages, (int)count);
-                });
-            }
+                long count = Errors.Check(Waiting.Run(rest, cancellation,
+                    left => Native.tachyon_bus_recv_batch(receiving.Handle, messages, (UIntPtr)max, left)), "receive");
+                return new Batch(new BatchHandle(handle, messages, (int)count), messages, (int)count);
+            });
         }
     }
 }

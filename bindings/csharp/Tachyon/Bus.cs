@@ -55,12 +55,14 @@ namespace Tachyon
         const int SmallSize = 256;
 
         readonly BusHandle handle;
-        readonly object sending = new object(), receiving = new object();
+        readonly Turn sending, receiving;
         readonly byte[] small = new byte[SmallSize]; // messages up to this size take one call
 
         internal Bus(BusHandle handle)
         {
             this.handle = handle;
+            sending = new Turn(handle);
+            receiving = new Turn(handle);
         }
 
         /// <summary>Listens on a path until one process connects; the path is free again then.</summary>
@@ -90,7 +92,9 @@ namespace Tachyon
             catch (ObjectDisposedException)
             {
             }
-            handle.Dispose(); // freed when the last call has returned, and the last lease is
+            handle.Dispose(); // freed when nobody has a turn any more, and the last lease is released
+            sending.Close();
+            receiving.Close();
         }
 
         /// <summary>Dispose().</summary>
@@ -107,23 +111,38 @@ namespace Tachyon
         public void Send(ReadOnlySpan<byte> data, uint typeId = 0, TimeSpan? timeout = null,
             CancellationToken cancellation = default(CancellationToken))
         {
-            fixed (byte* at = &MemoryMarshal.GetReference(data))
+            bool held = false;
+            try
             {
-                lock (sending)
+                try
                 {
-                    long result = Native.tachyon_bus_send(handle, at, (UIntPtr)data.Length, typeId, 0);
-                    if (result == -Errors.EAGAIN && !Waiting.IsTry(timeout))
-                        result = SendWaiting(at, data.Length, typeId, timeout, cancellation);
-                    if (result < 0)
-                        Errors.Check(result, "send");
                 }
+                finally // which is not aborted
+                {
+                    held = sending.Claim();
+                }
+                if (!held)
+                    timeout = sending.Await(ref held, "send", timeout, cancellation);
+                fixed (byte* at = &MemoryMarshal.GetReference(data))
+                {
+                    long result = Native.tachyon_bus_send(sending.Handle, at, (UIntPtr)data.Length, typeId, 0);
+                    if (result < 0)
+                        SendWaiting(result, at, data.Length, typeId, timeout, cancellation);
+                }
+            }
+            finally
+            {
+                if (held)
+                    sending.Leave();
             }
         }
 
-        long SendWaiting(byte* at, int size, uint typeId, TimeSpan? timeout, CancellationToken cancellation)
+        void SendWaiting(long result, byte* at, int size, uint typeId, TimeSpan? timeout, CancellationToken cancellation)
         {
-            return Waiting.Sleep(timeout, cancellation,
-                left => Native.tachyon_bus_send(handle, at, (UIntPtr)size, typeId, left));
+            if (Waiting.GoesOn(result, timeout))
+                result = Waiting.Sleep(timeout, cancellation,
+                    left => Native.tachyon_bus_send(sending.Handle, at, (UIntPtr)size, typeId, left));
+            Errors.Check(result, "send");
         }
 
         /// <summary>
@@ -135,103 +154,146 @@ namespace Tachyon
         {
             if (size < 0)
                 throw new ArgumentOutOfRangeException(nameof(size), size, "a message of so many bytes");
-            lock (sending)
+            if (write == null)
+                throw new ArgumentNullException(nameof(write));
+            bool held = false;
+            try
             {
-                IntPtr room = IntPtr.Zero;
-                Errors.Check(Waiting.Run(timeout, cancellation,
-                    left => Native.tachyon_bus_reserve(handle, out room, (UIntPtr)size, left)), "reserve");
-                bool held = false;
-                try
+                timeout = sending.Enter(ref held, "send", timeout, cancellation);
+                IntPtr room = Reserve(size, timeout, cancellation);
+                sending.BeginWriting();
+                int used = write(new Span<byte>((void*)room, size));
+                if (used < 0 || used > size)
+                    throw new ArgumentOutOfRangeException(nameof(write), used, $"the bytes of a message in a room of {size}");
+                Errors.Check(Native.tachyon_bus_commit(sending.Handle, (UIntPtr)used, typeId), "commit");
+            }
+            finally
+            {
+                if (held)
                 {
-                    handle.DangerousAddRef(ref held); // the room stays, whoever disposes
-                    int used = write(new Span<byte>((void*)room, size));
-                    if (used < 0 || used > size)
-                        throw new ArgumentOutOfRangeException(nameof(write), used, $"the bytes of a message in a room of {size}");
-                    Errors.Check(Native.tachyon_bus_commit(handle, (UIntPtr)used, typeId), "commit");
-                }
-                finally
-                {
-                    if (held)
-                    {
-                        Cancel();
-                        handle.DangerousRelease();
-                    }
+                    sending.EndWriting();
+                    Native.tachyon_bus_cancel(sending.Handle); // does nothing after a commit
+                    sending.Leave();
                 }
             }
         }
 
-        void Cancel()
+        IntPtr Reserve(int size, TimeSpan? timeout, CancellationToken cancellation)
         {
-            try
-            {
-                Native.tachyon_bus_cancel(handle); // does nothing after a commit
-            }
-            catch (ObjectDisposedException)
-            {
-            }
+            IntPtr room = IntPtr.Zero;
+            Errors.Check(Waiting.Run(timeout, cancellation,
+                left => Native.tachyon_bus_reserve(sending.Handle, out room, (UIntPtr)size, left)), "reserve");
+            return room;
         }
 
         /// <summary>Receives one message, as a copy; waits until there is one.</summary>
         /// <exception cref="LeasesException">The peer cannot send before some leases are released.</exception>
         public Message Receive(TimeSpan? timeout = null, CancellationToken cancellation = default(CancellationToken))
         {
-            lock (receiving)
+            bool held = false;
+            try
             {
-                Message message;
-                long result = TryCopy(out message);
-                if (result >= 0)
-                    return message;
-                if (result == -Errors.EAGAIN && !Waiting.IsTry(timeout))
+                try
                 {
-                    result = Waiting.Sleep(timeout, cancellation, left => Native.tachyon_bus_wait_data(handle, left));
-                    if (result == 0)
-                        result = TryCopy(out message);
                 }
-                if (result < 0)
-                    Errors.Check(result, "receive");
-                return message;
+                finally // which is not aborted
+                {
+                    held = receiving.Claim();
+                }
+                if (!held)
+                    timeout = receiving.Await(ref held, "receive", timeout, cancellation);
+                Message message;
+                long result = Copy(out message, Waiting.First(timeout, cancellation));
+                return result < 0 ? ReceiveWaiting(result, timeout, cancellation) : message;
+            }
+            finally
+            {
+                if (held)
+                    receiving.Leave();
             }
         }
 
-        /// <summary>Receives a message if there is one.</summary>
+        Message ReceiveWaiting(long result, TimeSpan? timeout, CancellationToken cancellation)
+        {
+            var message = default(Message);
+            if (Waiting.GoesOn(result, timeout))
+                result = Waiting.Sleep(timeout, cancellation, left => Copy(out message, left));
+            Errors.Check(result, "receive");
+            return message;
+        }
+
+        /// <summary>Receives a message if there is one, and no other thread is waiting for it.</summary>
         public bool TryReceive(out Message message)
         {
-            lock (receiving)
+            bool held = false;
+            try
             {
-                long result = TryCopy(out message);
-                if (result >= 0)
-                    return true;
-                if (result != -Errors.EAGAIN)
+                try
+                {
+                }
+                finally // which is not aborted
+                {
+                    held = receiving.Claim();
+                }
+                if (!held)
+                {
+                    receiving.Refuse("receive");
+                    message = default(Message);
+                    return false;
+                }
+                long result = Copy(out message, 0);
+                if (result < 0 && result != -Errors.EAGAIN)
                     Errors.Check(result, "receive");
-                return false;
+                return result >= 0;
+            }
+            finally
+            {
+                if (held)
+                    receiving.Leave();
             }
         }
 
-        /// <summary>The size of the next message, and a copy of it; or an error.</summary>
-        long TryCopy(out Message message)
+        /// <summary>0 or more, and a copy of the next message; or an error.</summary>
+        long Copy(out Message message, long timeoutNs)
         {
-            long size;
             fixed (byte* buffer = small)
             {
                 uint typeId;
-                size = Native.tachyon_bus_recv_copy(handle, buffer, (UIntPtr)SmallSize, &typeId, 0);
+                long size = Native.tachyon_bus_recv_copy(receiving.Handle, buffer, (UIntPtr)SmallSize, &typeId, timeoutNs);
                 if (size >= 0)
                 {
                     var data = new byte[size];
                     fixed (byte* at = data)
-                        Buffer.MemoryCopy(buffer, at, size, size);
+                        CopyBytes(buffer, at, size);
                     message = new Message(data, typeId);
                     return size;
                 }
+                message = default(Message);
+                return size == -Errors.EMSGSIZE ? CopyLarge(out message) : size;
             }
-            message = size == -Errors.EMSGSIZE ? ReceiveLarge() : default(Message);
-            return size == -Errors.EMSGSIZE ? message.Data.Length : size;
         }
 
-        Message ReceiveLarge()
+        /// <summary>Takes half the time of Buffer.MemoryCopy() on Mono, for so few.</summary>
+        static void CopyBytes(byte* from, byte* to, long size)
         {
-            using (Lease lease = Holding(() => TakeLease(TimeSpan.Zero, default(CancellationToken))))
-                return new Message(lease.ToArray(), lease.TypeId);
+            for (; size >= sizeof(long); size -= sizeof(long), from += sizeof(long), to += sizeof(long))
+                *(long*)to = *(long*)from;
+            for (; size > 0; size--)
+                *to++ = *from++;
+        }
+
+        long CopyLarge(out Message message)
+        {
+            Native.Message raw = Take(TimeSpan.Zero, default(CancellationToken));
+            try
+            {
+                message = new Message(new ReadOnlySpan<byte>(raw.Data, (int)raw.Size).ToArray(), raw.TypeId);
+                return 0;
+            }
+            finally
+            {
+                Native.tachyon_bus_release(receiving.Handle, raw.Lease);
+            }
         }
 
         /// <summary>Receives one message into memory of the caller's; returns its size.</summary>
@@ -239,32 +301,79 @@ namespace Tachyon
         public int Receive(Span<byte> buffer, out uint typeId, TimeSpan? timeout = null,
             CancellationToken cancellation = default(CancellationToken))
         {
-            fixed (byte* at = &MemoryMarshal.GetReference(buffer))
+            bool held = false;
+            try
             {
-                lock (receiving)
+                try
                 {
-                    uint tag = 0;
-                    long size = ReceiveInto(at, buffer.Length, &tag, timeout, cancellation);
+                }
+                finally // which is not aborted
+                {
+                    held = receiving.Claim();
+                }
+                if (!held)
+                    timeout = receiving.Await(ref held, "receive", timeout, cancellation);
+                fixed (byte* at = &MemoryMarshal.GetReference(buffer))
+                {
+                    uint tag;
+                    long size = Native.tachyon_bus_recv_copy(receiving.Handle, at, (UIntPtr)buffer.Length, &tag,
+                        Waiting.First(timeout, cancellation));
                     if (size < 0)
-                        Errors.Check(size, "receive");
+                        size = ReceiveWaiting(size, at, buffer.Length, &tag, timeout, cancellation);
                     typeId = tag;
                     return (int)size;
                 }
             }
+            finally
+            {
+                if (held)
+                    receiving.Leave();
+            }
         }
 
-        long ReceiveInto(byte* at, int size, uint* typeId, TimeSpan? timeout, CancellationToken cancellation)
+        /// <summary>
+        /// Receives a message into memory of the caller's if there is one, and no other thread is waiting
+        /// for it. Allocates nothing.
+        /// </summary>
+        /// <exception cref="MessageTooLargeException">It has more bytes than that; it is still the next one.</exception>
+        public bool TryReceive(Span<byte> buffer, out int size, out uint typeId)
         {
-            long result = Native.tachyon_bus_recv_copy(handle, at, (UIntPtr)size, typeId, 0);
-            return result == -Errors.EAGAIN && !Waiting.IsTry(timeout)
-                ? ReceiveWaiting(at, size, typeId, timeout, cancellation)
-                : result;
+            bool held = false;
+            try
+            {
+                try
+                {
+                }
+                finally // which is not aborted
+                {
+                    held = receiving.Claim();
+                }
+                uint tag = 0;
+                long result = -Errors.EAGAIN;
+                if (held)
+                    fixed (byte* at = &MemoryMarshal.GetReference(buffer))
+                        result = Native.tachyon_bus_recv_copy(receiving.Handle, at, (UIntPtr)buffer.Length, &tag, 0);
+                else
+                    receiving.Refuse("receive");
+                if (result < 0 && result != -Errors.EAGAIN)
+                    Errors.Check(result, "receive");
+                size = result < 0 ? 0 : (int)result;
+                typeId = tag;
+                return result >= 0;
+            }
+            finally
+            {
+                if (held)
+                    receiving.Leave();
+            }
         }
 
-        long ReceiveWaiting(byte* at, int size, uint* typeId, TimeSpan? timeout, CancellationToken cancellation)
+        long ReceiveWaiting(long result, byte* at, int size, uint* typeId, TimeSpan? timeout, CancellationToken cancellation)
         {
-            return Waiting.Sleep(timeout, cancellation,
-                left => Native.tachyon_bus_recv_copy(handle, at, (UIntPtr)size, typeId, left));
+            if (Waiting.GoesOn(result, timeout))
+                result = Waiting.Sleep(timeout, cancellation,
+                    left => Native.tachyon_bus_recv_copy(receiving.Handle, at, (UIntPtr)size, typeId, left));
+            return Errors.Check(result, "receive");
         }
 
         /// <summary>

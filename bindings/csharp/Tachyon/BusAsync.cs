@@ -2,6 +2,7 @@
 using System;
 using System.Collections.Generic;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Threading;
 using System.Threading.Tasks;
 
@@ -9,7 +10,7 @@ namespace Tachyon
 {
     // What goes through at once does so in the caller's thread. What has to wait does it in a
     // thread of its own.
-    public sealed partial class Bus
+    public sealed unsafe partial class Bus
     {
         /// <summary>Listen() that keeps no thread of the caller's.</summary>
         public static Task<Bus> ListenAsync(string path, BusOptions options = null, TimeSpan? timeout = null,
@@ -29,24 +30,14 @@ namespace Tachyon
         public Task SendAsync(ReadOnlyMemory<byte> data, uint typeId = 0, TimeSpan? timeout = null,
             CancellationToken cancellation = default(CancellationToken))
         {
-            if (Monitor.TryEnter(sending))
+            try
             {
-                try
-                {
-                    Send(data.Span, typeId, TimeSpan.Zero);
+                if (SentAtOnce(data.Span, typeId, timeout))
                     return Task.CompletedTask;
-                }
-                catch (TimeoutException) when (!Waiting.IsTry(timeout))
-                {
-                }
-                catch (Exception e)
-                {
-                    return Task.FromException(e);
-                }
-                finally
-                {
-                    Monitor.Exit(sending);
-                }
+            }
+            catch (Exception e)
+            {
+                return Task.FromException(e);
             }
             return Waiting.Async(() =>
             {
@@ -55,25 +46,51 @@ namespace Tachyon
             }, cancellation);
         }
 
-        /// <summary>Receive() that keeps no thread of the caller's.</summary>
-        public Task<Message> ReceiveAsync(TimeSpan? timeout = null, CancellationToken cancellation = default(CancellationToken))
+        bool SentAtOnce(ReadOnlySpan<byte> data, uint typeId, TimeSpan? timeout)
         {
-            if (Monitor.TryEnter(receiving))
+            bool held = false;
+            try
             {
                 try
                 {
-                    Message message;
-                    if (TryReceive(out message))
-                        return Task.FromResult(message);
                 }
-                catch (Exception e)
+                finally // which is not aborted
                 {
-                    return Task.FromException<Message>(e);
+                    held = sending.Claim();
                 }
-                finally
+                if (!held)
                 {
-                    Monitor.Exit(receiving);
+                    sending.Refuse("send");
+                    return false;
                 }
+                fixed (byte* at = &MemoryMarshal.GetReference(data))
+                {
+                    long result = Native.tachyon_bus_send(sending.Handle, at, (UIntPtr)data.Length, typeId, 0);
+                    if (Waiting.GoesOn(result, timeout))
+                        return false;
+                    Errors.Check(result, "send");
+                    return true;
+                }
+            }
+            finally
+            {
+                if (held)
+                    sending.Leave();
+            }
+        }
+
+        /// <summary>Receive() that keeps no thread of the caller's.</summary>
+        public Task<Message> ReceiveAsync(TimeSpan? timeout = null, CancellationToken cancellation = default(CancellationToken))
+        {
+            try
+            {
+                Message message;
+                if (TryReceive(out message))
+                    return Task.FromResult(message);
+            }
+            catch (Exception e)
+            {
+                return Task.FromException<Message>(e);
             }
             return Waiting.Async(() => Receive(timeout, cancellation), cancellation);
         }

@@ -122,6 +122,11 @@ namespace Tachyon
             return result;
         }
 
+        internal static Exception Disposed(string attempt)
+        {
+            return new ObjectDisposedException(null, attempt + ": this end was closed");
+        }
+
         static Exception Make(int error, string attempt)
         {
             // What goes on, or is the program's own doing, leaves no detail behind.
@@ -135,7 +140,7 @@ namespace Tachyon
                 case ETIMEDOUT:
                     return new TimeoutException(attempt + ": the time is over");
                 case ECANCELED:
-                    return new ObjectDisposedException(null, attempt + ": this end was closed");
+                    return Disposed(attempt);
                 case EPIPE:
                     return new ClosedException(message, error);
                 case EOWNERDEAD:

@@ -182,40 +182,50 @@ namespace Tachyon
         /// <summary>Receives one message without copying it.</summary>
         public Lease ReceiveLease(TimeSpan? timeout = null, CancellationToken cancellation = default(CancellationToken))
         {
-            lock (receiving)
-                return Holding(() => TakeLease(timeout, cancellation));
+            return Holding(timeout, cancellation, left =>
+            {
+                Native.Message raw = Take(left, cancellation);
+                return new Lease(new LeaseHandle(handle, (IntPtr)raw.Data, raw.Lease), (int)raw.Size, raw.TypeId);
+            });
         }
 
         /// <summary>
-        /// What take makes, which takes over a reference to the handle: held before there is a lease,
-        /// as the bus may be disposed the moment after.
+        /// What take makes in the receiver's turn, which takes over a reference to the handle: held before
+        /// there is a lease, as the bus may be disposed the moment after.
         /// </summary>
-        T Holding<T>(Func<T> take)
+        T Holding<T>(TimeSpan? timeout, CancellationToken cancellation, Func<TimeSpan?, T> take)
         {
-            bool held = false;
-            handle.DangerousAddRef(ref held);
+            bool held = false, kept = false;
             try
             {
-                return take();
+                timeout = receiving.Enter(ref held, "receive", timeout, cancellation);
+                handle.DangerousAddRef(ref kept);
+                T taken = take(timeout);
+                kept = false;
+                return taken;
             }
-            catch
+            finally
             {
-                handle.DangerousRelease();
-                throw;
+                if (kept)
+                    handle.DangerousRelease();
+                if (held)
+                    receiving.Leave();
             }
         }
 
-        Lease TakeLease(TimeSpan? timeout, CancellationToken cancellation)
+        /// <summary>A message of a size that a Span can have, and its lease; for who has the turn.</summary>
+        Native.Message Take(TimeSpan? timeout, CancellationToken cancellation)
         {
             var raw = default(Native.Message);
-            Errors.Check(Waiting.Run(timeout, cancellation, left => Native.tachyon_bus_recv(handle, out raw, left)), "receive");
+            Errors.Check(Waiting.Run(timeout, cancellation,
+                left => Native.tachyon_bus_recv(receiving.Handle, out raw, left)), "receive");
             if (raw.Size > int.MaxValue)
             {
                 Native.Message message = raw;
-                Native.tachyon_bus_put_back(handle, &message);
+                Native.tachyon_bus_put_back(receiving.Handle, &message);
                 throw new MessageTooLargeException($"receive: a message of {raw.Size} bytes, more than a Span can have");
             }
-            return new Lease(new LeaseHandle(handle, (IntPtr)raw.Data, raw.Lease), (int)raw.Size, raw.TypeId);
+            return raw;
         }
     }
 }

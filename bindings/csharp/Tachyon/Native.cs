@@ -7,7 +7,10 @@ using Microsoft.Win32.SafeHandles;
 namespace Tachyon
 {
     /// <summary>The functions and structs of tachyon.h that this package calls, by their names there.</summary>
-    /// <remarks>All arguments are such that they need no conversion; a SafeHandle stays open during the call.</remarks>
+    /// <remarks>
+    /// All arguments are such that they need no conversion. What takes a SafeHandle keeps it open during
+    /// the call; what takes an IntPtr is for who keeps it open: by a Turn, or by a reference of their own.
+    /// </remarks>
     internal static unsafe class Native
     {
         [StructLayout(LayoutKind.Sequential)]
@@ -99,35 +102,33 @@ namespace Tachyon
         internal static extern int tachyon_bus_stats(BusHandle bus, Stats* stats);
 
         [DllImport(Library.Name)]
-        internal static extern int tachyon_bus_send(BusHandle bus, byte* data, UIntPtr size, uint typeId, long timeoutNs);
+        internal static extern int tachyon_bus_send(IntPtr bus, byte* data, UIntPtr size, uint typeId, long timeoutNs);
         [DllImport(Library.Name)]
-        internal static extern int tachyon_bus_reserve(BusHandle bus, out IntPtr data, UIntPtr size, long timeoutNs);
+        internal static extern int tachyon_bus_reserve(IntPtr bus, out IntPtr data, UIntPtr size, long timeoutNs);
         [DllImport(Library.Name)]
-        internal static extern int tachyon_bus_commit(BusHandle bus, UIntPtr size, uint typeId);
+        internal static extern int tachyon_bus_commit(IntPtr bus, UIntPtr size, uint typeId);
         [DllImport(Library.Name)]
-        internal static extern int tachyon_bus_cancel(BusHandle bus);
+        internal static extern int tachyon_bus_cancel(IntPtr bus);
         [DllImport(Library.Name)]
-        internal static extern long tachyon_bus_send_records(BusHandle bus, byte* records, UIntPtr recordSize,
+        internal static extern long tachyon_bus_send_records(IntPtr bus, byte* records, UIntPtr recordSize,
             UIntPtr count, uint typeId, long timeoutNs);
 
         [DllImport(Library.Name)]
-        internal static extern int tachyon_bus_recv(BusHandle bus, out Message message, long timeoutNs);
+        internal static extern int tachyon_bus_recv(IntPtr bus, out Message message, long timeoutNs);
         [DllImport(Library.Name)]
-        internal static extern long tachyon_bus_recv_copy(BusHandle bus, byte* buffer, UIntPtr capacity, uint* typeId,
+        internal static extern long tachyon_bus_recv_copy(IntPtr bus, byte* buffer, UIntPtr capacity, uint* typeId,
             long timeoutNs);
         [DllImport(Library.Name)]
-        internal static extern int tachyon_bus_wait_data(BusHandle bus, long timeoutNs);
+        internal static extern int tachyon_bus_recv_batch(IntPtr bus, [Out] Message[] messages, UIntPtr max, long timeoutNs);
         [DllImport(Library.Name)]
-        internal static extern int tachyon_bus_recv_batch(BusHandle bus, [Out] Message[] messages, UIntPtr max, long timeoutNs);
-        [DllImport(Library.Name)]
-        internal static extern long tachyon_bus_recv_records(BusHandle bus, out Records records, UIntPtr recordSize,
+        internal static extern long tachyon_bus_recv_records(IntPtr bus, out Records records, UIntPtr recordSize,
             UIntPtr max, uint* typeId, long timeoutNs);
         [DllImport(Library.Name)]
         internal static extern int tachyon_bus_release(IntPtr bus, ulong lease);
         [DllImport(Library.Name)]
         internal static extern int tachyon_bus_release_batch(IntPtr bus, Message* messages, UIntPtr count);
         [DllImport(Library.Name)]
-        internal static extern int tachyon_bus_put_back(BusHandle bus, Message* message);
+        internal static extern int tachyon_bus_put_back(IntPtr bus, Message* message);
 
         [DllImport(Library.Name)]
         internal static extern ulong tachyon_array_size(Array* array);

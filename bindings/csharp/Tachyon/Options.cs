@@ -46,6 +46,11 @@ namespace Tachyon
         /// <summary>Listener: unfinished introductions at a time.</summary>
         public ulong MaxPending { get; set; }
 
+        static long Nanoseconds(TimeSpan time)
+        {
+            return Math.Max(Math.Min(time.Ticks, long.MaxValue / 100), -1) * 100;
+        }
+
         /// <summary>As C wants it, while allowed is pinned.</summary>
         internal static unsafe Native.Options Raw(BusOptions options, uint kind, uint* allowed)
         {
@@ -56,14 +61,14 @@ namespace Tachyon
                 Capacity = options.Capacity,
                 ReplyCapacity = options.ReplyCapacity,
                 MaxCapacity = options.MaxCapacity,
-                SpinNs = options.Spin.Ticks * 100,
+                SpinNs = Nanoseconds(options.Spin),
                 Flags = (uint)options.Flags,
                 Kind = kind,
                 NumaNode = options.NumaNode,
                 SocketMode = options.SocketMode,
                 AllowedUids = allowed,
                 AllowedUidCount = (ulong)(options.AllowedUids?.Length ?? 0),
-                HandshakeTimeoutNs = options.HandshakeTimeout.Ticks * 100,
+                HandshakeTimeoutNs = Nanoseconds(options.HandshakeTimeout),
                 MaxPending = options.MaxPending,
             };
         }

@@ -107,21 +107,27 @@ namespace Tachyon
             return GetEnumerator();
         }
 
-        /// <summary>What foreach uses.</summary>
+        /// <summary>What foreach uses. Holds the place until Dispose(), or until nobody has it any more.</summary>
         public sealed class Enumerator : IEnumerator<T>
         {
             readonly long stride;
             Records<T> records; // null: its place is held no longer
-            byte* at;
+            byte* next;
             int left;
 
             internal Enumerator(Records<T> records)
             {
                 records.Hold();
-                this.records = records;
+                this.records = records; // only now, for the sake of the finalizer
                 stride = records.stride;
-                at = (byte*)records.Place.Data - stride;
+                next = (byte*)records.Place.Data;
                 left = records.Count;
+            }
+
+            /// <summary>Lets go of the records.</summary>
+            ~Enumerator()
+            {
+                LetGo();
             }
 
             /// <summary>Whether there is another.</summary>
@@ -130,20 +136,13 @@ namespace Tachyon
                 if (left == 0)
                     return false;
                 left--;
-                at += stride;
+                Current = Copy(next); // and as that is stored here, no finalizer runs before
+                next += stride;
                 return true;
             }
 
             /// <summary>A copy of this one.</summary>
-            public T Current
-            {
-                get
-                {
-                    if (records == null)
-                        throw new ObjectDisposedException(nameof(Enumerator));
-                    return Copy(at);
-                }
-            }
+            public T Current { get; private set; }
 
             object IEnumerator.Current => Current;
 
@@ -154,6 +153,12 @@ namespace Tachyon
 
             /// <summary>Lets go of the records.</summary>
             public void Dispose()
+            {
+                LetGo();
+                GC.SuppressFinalize(this);
+            }
+
+            void LetGo()
             {
                 Records<T> held = records;
                 records = null;
@@ -172,28 +177,36 @@ namespace Tachyon
         public void SendRecords<T>(ReadOnlySpan<T> records, uint typeId = 0, TimeSpan? timeout = null,
             CancellationToken cancellation = default(CancellationToken)) where T : struct
         {
-            int size = SizeOf<T>.Checked(), count = records.Length;
-            fixed (byte* first = &MemoryMarshal.GetReference(MemoryMarshal.AsBytes(records)))
-            {
-                lock (sending)
-                    SendAll(first, size, count, typeId, timeout, cancellation);
-            }
-        }
-
-        void SendAll(byte* first, int size, int count, uint typeId, TimeSpan? timeout, CancellationToken cancellation)
-        {
+            int size = SizeOf<T>.Checked();
             long sent = 0;
+            bool held = false;
             try
             {
-                while (sent < count)
-                    sent += Errors.Check(Waiting.Run(timeout, cancellation,
-                        left => Native.tachyon_bus_send_records(handle, first + sent * size, (UIntPtr)size,
-                            (UIntPtr)(count - sent), typeId, left)), "send records");
+                timeout = sending.Enter(ref held, "send records", timeout, cancellation);
+                fixed (byte* first = &MemoryMarshal.GetReference(MemoryMarshal.AsBytes(records)))
+                    SendAll(first, size, records.Length, typeId, new Clock(timeout), cancellation, ref sent);
             }
             catch (Exception e)
             {
                 e.Data["Sent"] = (int)sent;
                 throw;
+            }
+            finally
+            {
+                if (held)
+                    sending.Leave();
+            }
+        }
+
+        void SendAll(byte* first, int size, int count, uint typeId, Clock clock, CancellationToken cancellation, ref long sent)
+        {
+            while (sent < count)
+            {
+                byte* next = first + sent * size;
+                long rest = count - sent;
+                sent += Errors.Check(Waiting.Run(clock.Left(), cancellation,
+                    left => Native.tachyon_bus_send_records(sending.Handle, next, (UIntPtr)size, (UIntPtr)rest, typeId, left)),
+                    "send records");
             }
         }
 
@@ -208,15 +221,12 @@ namespace Tachyon
             int size = SizeOf<T>.Checked();
             if (max < 1)
                 throw new ArgumentOutOfRangeException(nameof(max), max, "at least 1 record");
-            lock (receiving)
+            return Holding(timeout, cancellation, left =>
             {
-                return Holding(() =>
-                {
-                    Native.Records raw = TakeRecords(size, max, typeId, timeout, cancellation);
-                    var place = new LeaseHandle(handle, (IntPtr)raw.Data, raw.Lease);
-                    return new Records<T>(place, (int)raw.Count, (long)raw.Stride);
-                });
-            }
+                Native.Records raw = TakeRecords(size, max, typeId, left, cancellation);
+                var place = new LeaseHandle(handle, (IntPtr)raw.Data, raw.Lease);
+                return new Records<T>(place, (int)raw.Count, (long)raw.Stride);
+            });
         }
 
         Native.Records TakeRecords(int size, int max, uint? typeId, TimeSpan? timeout, CancellationToken cancellation)
@@ -225,7 +235,7 @@ namespace Tachyon
             uint* pointer = typeId.HasValue ? &wanted : null, tag = pointer;
             var raw = default(Native.Records);
             long result = Waiting.Run(timeout, cancellation,
-                left => Native.tachyon_bus_recv_records(handle, out raw, (UIntPtr)size, (UIntPtr)max, tag, left));
+                left => Native.tachyon_bus_recv_records(receiving.Handle, out raw, (UIntPtr)size, (UIntPtr)max, tag, left));
             if (result == -Errors.EMSGSIZE)
                 result = -Errors.EBADMSG;
             Errors.Check(result, "receive records");

@@ -21,12 +21,25 @@ namespace Tachyon
     /// </remarks>
     internal static class Waiting
     {
-        const long Forever = -1;
-
         /// <summary>Whether the caller wants to try and not to wait.</summary>
         internal static bool IsTry(TimeSpan? timeout)
         {
             return timeout.HasValue && timeout.GetValueOrDefault() == TimeSpan.Zero;
+        }
+
+        /// <summary>
+        /// The time for a first call that Sleep() is to follow where it gives EAGAIN or EINTR: none; or
+        /// all of it, where only the call's own end or a signal can end the wait. One call less.
+        /// </summary>
+        internal static long First(TimeSpan? timeout, CancellationToken cancellation)
+        {
+            return timeout.HasValue || cancellation.CanBeCanceled ? 0 : Clock.Forever;
+        }
+
+        /// <summary>Whether Sleep() is to follow.</summary>
+        internal static bool GoesOn(long result, TimeSpan? timeout)
+        {
+            return result == -Errors.EINTR || result == -Errors.EAGAIN && !IsTry(timeout);
         }
 
         /// <summary>The call's result, negative errors included.</summary>
@@ -39,36 +52,19 @@ namespace Tachyon
         /// <summary>Run() without the first try.</summary>
         internal static long Sleep(TimeSpan? timeout, CancellationToken cancellation, Sleeper call)
         {
-            long limit = Nanoseconds(timeout);
-            long start = limit > 0 ? Stopwatch.GetTimestamp() : 0;
+            var clock = new Clock(timeout);
             cancellation.ThrowIfCancellationRequested();
             using (Alarm alarm = cancellation.CanBeCanceled ? new Alarm(cancellation) : null)
             {
-                long left = limit;
                 for (; ; )
                 {
+                    long left = clock.Nanoseconds();
                     long result = alarm == null ? call(left) : alarm.During(call, left);
                     if (result != -Errors.EINTR)
                         return result;
                     cancellation.ThrowIfCancellationRequested();
-                    if (limit > 0)
-                        left = Math.Max(limit - Elapsed(start), 0);
                 }
             }
-        }
-
-        static long Nanoseconds(TimeSpan? timeout)
-        {
-            if (!timeout.HasValue || timeout.Value == Timeout.InfiniteTimeSpan)
-                return Forever;
-            if (timeout.Value < TimeSpan.Zero)
-                throw new ArgumentOutOfRangeException(nameof(timeout), timeout.Value, "a negative time");
-            return timeout.Value.Ticks > long.MaxValue / 100 ? Forever : timeout.Value.Ticks * 100;
-        }
-
-        static long Elapsed(long start)
-        {
-            return (long)((Stopwatch.GetTimestamp() - start) * (1e9 / Stopwatch.Frequency));
         }
 
         /// <summary>
@@ -78,6 +74,51 @@ namespace Tachyon
         {
             return Task.Factory.StartNew(wait, cancellation,
                 TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default);
+        }
+    }
+
+    /// <summary>What is left of a time.</summary>
+    internal readonly struct Clock
+    {
+        internal const long Forever = -1;
+
+        readonly long limit, start;
+
+        internal Clock(TimeSpan? timeout)
+        {
+            limit = Limit(timeout);
+            start = limit > 0 ? Stopwatch.GetTimestamp() : 0;
+        }
+
+        static long Limit(TimeSpan? timeout)
+        {
+            if (!timeout.HasValue || timeout.Value == Timeout.InfiniteTimeSpan)
+                return Forever;
+            if (timeout.Value < TimeSpan.Zero)
+                throw new ArgumentOutOfRangeException(nameof(timeout), timeout.Value, "a negative time");
+            return timeout.Value.Ticks > long.MaxValue / 100 ? Forever : timeout.Value.Ticks * 100;
+        }
+
+        /// <summary>As C wants it.</summary>
+        internal long Nanoseconds()
+        {
+            if (limit <= 0)
+                return limit;
+            long elapsed = (long)((Stopwatch.GetTimestamp() - start) * (1e9 / Stopwatch.Frequency));
+            return Math.Max(limit - elapsed, 0);
+        }
+
+        /// <summary>As Monitor.Wait() wants it; never 0 before the end.</summary>
+        internal int Milliseconds()
+        {
+            long left = Nanoseconds();
+            return left < 0 ? Timeout.Infinite : (int)Math.Min((left + 999999) / 1000000, int.MaxValue);
+        }
+
+        internal TimeSpan? Left()
+        {
+            long left = Nanoseconds();
+            return left < 0 ? (TimeSpan?)null : TimeSpan.FromTicks(left / 100);
         }
     }
 

@@ -18,7 +18,7 @@ static class BenchPeer
 {
     const int Size = 32, Run = 4096;
 
-    static readonly byte[] payload = new byte[Size];
+    static readonly byte[] payload = new byte[Size], buffer = new byte[256];
 
     static long Nanoseconds(long from)
     {
@@ -93,6 +93,18 @@ static class BenchPeer
         return elapsed.ToString();
     }
 
+    static void Exchange(Bus from, Bus to, int count)
+    {
+        int size;
+        uint typeId;
+        for (int i = 0; i < count; i++)
+        {
+            from.Send(payload);
+            if (!to.TryReceive(buffer, out size, out typeId) || size != Size)
+                throw new Exception("nothing came");
+        }
+    }
+
     static Func<int, string> Calls(string path)
     {
         Bus near = null;
@@ -109,17 +121,14 @@ static class BenchPeer
             {
                 int now = Math.Min(Round, count - done);
                 long start = Stopwatch.GetTimestamp();
-                Message message;
-                for (int i = 0; i < now; i++)
-                {
-                    far.Send(payload);
-                    if (!near.TryReceive(out message))
-                        throw new Exception("nothing came");
-                }
+                Exchange(far, near, now);
                 binding += Nanoseconds(start);
                 start = Stopwatch.GetTimestamp();
                 raw.Exchange(now);
                 other += Nanoseconds(start);
+                Bus sent = far;
+                far = near;
+                near = sent;
             }
             return string.Format(CultureInfo.InvariantCulture, "{0:F1} {1:F1}", (double)binding / count, (double)other / count);
         };
@@ -178,7 +187,7 @@ sealed unsafe class Raw
     [DllImport(Name)]
     static extern long tachyon_bus_recv_copy(IntPtr bus, byte* buffer, UIntPtr capacity, uint* typeId, long timeoutNs);
 
-    readonly IntPtr near, far;
+    IntPtr near, far;
     readonly byte* buffer = (byte*)Marshal.AllocHGlobal(256);
 
     internal Raw(string path)
@@ -198,5 +207,8 @@ sealed unsafe class Raw
         for (int i = 0; i < count; i++)
             if (tachyon_bus_send(far, buffer, (UIntPtr)32, 0, 0) != 0 || tachyon_bus_recv_copy(near, buffer, (UIntPtr)256, &typeId, 0) != 32)
                 throw new Exception("nothing came");
+        IntPtr sent = far;
+        far = near;
+        near = sent;
     }
 }

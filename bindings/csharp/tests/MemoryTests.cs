@@ -3,6 +3,7 @@ using System;
 using System.Collections.Generic;
 using System.Linq;
 using System.Runtime.CompilerServices;
+using System.Threading;
 using System.Threading.Tasks;
 using NUnit.Framework;
 
@@ -75,7 +76,7 @@ namespace Tachyon.Tests
             for (int i = 0; i < 5; i++)
                 bus.ReceiveLease(Support.Patience);
             bus.ReceiveBatch(1, Support.Patience);
-            bus.ReceiveRecords<byte>(1, null, Support.Patience);
+            bus.ReceiveRecords<byte>(1, null, Support.Patience).GetEnumerator().MoveNext();
         }
 
         [Test]
@@ -191,6 +192,47 @@ namespace Tachyon.Tests
                     Assert.That(bus.LeasesOut, Is.EqualTo(0));
                 }
                 Assert.That(Support.Failure(sending), Is.Null);
+            }
+        }
+
+        [Test]
+        public void AnEnumeratorShowsNothingButRecords()
+        {
+            using (var pair = new Pair())
+            {
+                pair.Producer.SendRecords<long>(new[] { 7L, 8L });
+                using (Records<long> run = pair.Consumer.ReceiveRecords<long>(2))
+                {
+                    Records<long>.Enumerator each = run.GetEnumerator();
+                    Assert.That(each.Current, Is.EqualTo(0)); // not what lies before them
+                    Assert.That(each.MoveNext() && each.Current == 7 && each.MoveNext() && each.Current == 8);
+                    Assert.That(each.MoveNext(), Is.False);
+                    each.Dispose();
+                    each.Dispose();
+                    Assert.That(each.MoveNext(), Is.False);
+                }
+                Assert.That(pair.Consumer.LeasesOut, Is.EqualTo(0));
+            }
+        }
+
+        [Test]
+        public void TheTimeOfRecordsIsThatOfAllOfThem()
+        {
+            using (var pair = new Pair(4096))
+            using (var slow = new CancellationTokenSource())
+            {
+                Task receiving = Support.Start(() =>
+                {
+                    for (; ; )
+                    {
+                        pair.Consumer.Receive(null, slow.Token);
+                        Thread.Sleep(20); // there is room again and again, which must not begin the time anew
+                    }
+                });
+                Assert.Throws<TimeoutException>(() =>
+                    pair.Producer.SendRecords<long>(new long[100000], 0, TimeSpan.FromMilliseconds(50)));
+                slow.Cancel();
+                Support.Failure(receiving);
             }
         }
 
