@@ -112,7 +112,7 @@ namespace Tachyon
         {
             readonly long stride;
             Records<T> records; // null: its place is held no longer
-            byte* next;
+            byte* at, next;     // at is one of them from the beginning, whoever asks for it too early
             int left;
 
             internal Enumerator(Records<T> records)
@@ -120,7 +120,7 @@ namespace Tachyon
                 records.Hold();
                 this.records = records; // only now, for the sake of the finalizer
                 stride = records.stride;
-                next = (byte*)records.Place.Data;
+                at = next = (byte*)records.Place.Data;
                 left = records.Count;
             }
 
@@ -136,13 +136,23 @@ namespace Tachyon
                 if (left == 0)
                     return false;
                 left--;
-                Current = Copy(next); // and as that is stored here, no finalizer runs before
+                at = next;
                 next += stride;
                 return true;
             }
 
-            /// <summary>A copy of this one.</summary>
-            public T Current { get; private set; }
+            /// <summary>A copy of this one. ObjectDisposedException after Dispose().</summary>
+            public T Current
+            {
+                get
+                {
+                    if (records == null)
+                        throw new ObjectDisposedException(nameof(Enumerator));
+                    T copy = Copy(at);
+                    GC.KeepAlive(this); // else its finalizer might run before
+                    return copy;
+                }
+            }
 
             object IEnumerator.Current => Current;
 

@@ -204,12 +204,13 @@ namespace Tachyon.Tests
                 using (Records<long> run = pair.Consumer.ReceiveRecords<long>(2))
                 {
                     Records<long>.Enumerator each = run.GetEnumerator();
-                    Assert.That(each.Current, Is.EqualTo(0)); // not what lies before them
+                    Assert.That(each.Current, Is.EqualTo(7)); // too early, but not what lies before them
                     Assert.That(each.MoveNext() && each.Current == 7 && each.MoveNext() && each.Current == 8);
                     Assert.That(each.MoveNext(), Is.False);
                     each.Dispose();
                     each.Dispose();
                     Assert.That(each.MoveNext(), Is.False);
+                    Assert.Throws<ObjectDisposedException>(() => GC.KeepAlive(each.Current));
                 }
                 Assert.That(pair.Consumer.LeasesOut, Is.EqualTo(0));
             }
