@@ -10,7 +10,7 @@ namespace Tachyon
 {
     // What goes through at once does so in the caller's thread. What has to wait does it in a
     // thread of its own.
-    public sealed unsafe partial class Bus
+    public sealed partial class Bus
     {
         /// <summary>Listen() that keeps no thread of the caller's.</summary>
         public static Task<Bus> ListenAsync(string path, BusOptions options = null, TimeSpan? timeout = null,
@@ -46,7 +46,7 @@ namespace Tachyon
             }, cancellation);
         }
 
-        bool SentAtOnce(ReadOnlySpan<byte> data, uint typeId, TimeSpan? timeout)
+        unsafe bool SentAtOnce(ReadOnlySpan<byte> data, uint typeId, TimeSpan? timeout)
         {
             bool held = false;
             try
@@ -95,7 +95,7 @@ namespace Tachyon
             return Waiting.Async(() => Receive(timeout, cancellation), cancellation);
         }
 
-#if NET8_0_OR_GREATER
+#if NET8_0_OR_GREATER && !__MonoCS__ // which has no asynchronous iterators
         /// <summary>Messages() for await foreach.</summary>
         public async IAsyncEnumerable<Message> MessagesAsync([EnumeratorCancellation] CancellationToken cancellation = default)
         {

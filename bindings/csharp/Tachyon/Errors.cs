@@ -111,7 +111,7 @@ namespace Tachyon
     internal static class Errors
     {
         // Linux's numbers.
-        internal const int EINTR = 4, EAGAIN = 11, EBUSY = 16, EPIPE = 32, EPROTO = 71, EBADMSG = 74, EMSGSIZE = 90,
+        internal const int EINTR = 4, EAGAIN = 11, EBUSY = 16, EINVAL = 22, EPIPE = 32, EPROTO = 71, EBADMSG = 74, EMSGSIZE = 90,
             EPROTONOSUPPORT = 93, ENOBUFS = 105, ETIMEDOUT = 110, ECONNREFUSED = 111, ECANCELED = 125, EOWNERDEAD = 130;
 
         /// <summary>The result, if it is none of the errors. To be called by the thread that got it: the words are its.</summary>

@@ -144,21 +144,21 @@ namespace Tachyon
         [DllImport(Library.Name)]
         internal static extern void tachyon_rpc_free(IntPtr rpc);
         [DllImport(Library.Name)]
-        internal static extern int tachyon_rpc_submit(RpcHandle rpc, byte* data, UIntPtr size, uint typeId, out ulong id,
+        internal static extern int tachyon_rpc_submit(IntPtr rpc, byte* data, UIntPtr size, uint typeId, out ulong id,
             long timeoutNs);
         [DllImport(Library.Name)]
-        internal static extern int tachyon_rpc_wait(RpcHandle rpc, ulong id, out Message message, long timeoutNs);
+        internal static extern int tachyon_rpc_poll(IntPtr rpc, out Message message, long timeoutNs);
         [DllImport(Library.Name)]
         internal static extern int tachyon_rpc_forget(RpcHandle rpc, ulong id);
         [DllImport(Library.Name)]
         internal static extern int tachyon_rpc_release(IntPtr rpc, Message* message);
         [DllImport(Library.Name)]
-        internal static extern int tachyon_rpc_serve(RpcHandle rpc, out Message request, long timeoutNs);
+        internal static extern int tachyon_rpc_serve(IntPtr rpc, out Message request, long timeoutNs);
         [DllImport(Library.Name)]
-        internal static extern int tachyon_rpc_reply(RpcHandle rpc, ulong id, byte* data, UIntPtr size, uint typeId,
+        internal static extern int tachyon_rpc_reply(IntPtr rpc, ulong id, byte* data, UIntPtr size, uint typeId,
             long timeoutNs);
         [DllImport(Library.Name)]
-        internal static extern int tachyon_rpc_fail(RpcHandle rpc, ulong id, uint code, byte* text, UIntPtr size,
+        internal static extern int tachyon_rpc_fail(IntPtr rpc, ulong id, uint code, byte* text, UIntPtr size,
             long timeoutNs);
 
         /// <summary>As C wants it: UTF-8, with a NUL at its end.</summary>

@@ -14,10 +14,20 @@ namespace Tachyon
     /// <summary>The serving end. One thread at a time takes requests, and one replies; the others wait for their turn.</summary>
     public sealed class Server : RpcEnd
     {
-        readonly object serving = new object();
-        internal readonly object Replying = new object();
+        readonly Turn serving;
+        internal readonly Turn Replying;
 
-        internal Server(BusHandle bus) : base(bus) { }
+        internal Server(BusHandle bus) : base(bus)
+        {
+            serving = new Turn(Handle);
+            Replying = new Turn(Handle);
+        }
+
+        internal override void LetNobodyIn()
+        {
+            serving.Close();
+            Replying.Close();
+        }
 
         /// <summary>Listens on a path until one client connects; the path is free again then.</summary>
         public static Server Listen(string path, BusOptions options = null, TimeSpan? timeout = null,
@@ -29,12 +39,19 @@ namespace Tachyon
         /// <summary>Waits for a request.</summary>
         public Request Serve(TimeSpan? timeout = null, CancellationToken cancellation = default(CancellationToken))
         {
-            lock (serving)
+            bool held = false;
+            try
             {
-                byte[] data;
-                Native.Message message;
-                Take("serve", Receive, timeout, cancellation, out data, out message);
-                return new Request(this, data, message.TypeId, message.CorrelationId);
+                timeout = serving.Enter(ref held, "serve", timeout, cancellation);
+                var raw = default(Native.Message);
+                Errors.Check(Waiting.Run(timeout, cancellation,
+                    left => Native.tachyon_rpc_serve(serving.Handle, out raw, left)), "serve");
+                return new Request(this, Copied(serving.Handle, raw), raw.TypeId, raw.CorrelationId);
+            }
+            finally
+            {
+                if (held)
+                    serving.Leave();
             }
         }
 
@@ -42,11 +59,6 @@ namespace Tachyon
         public Task<Request> ServeAsync(TimeSpan? timeout = null, CancellationToken cancellation = default(CancellationToken))
         {
             return Waiting.Async(() => Serve(timeout, cancellation), cancellation);
-        }
-
-        int Receive(out Native.Message message, long timeoutNs)
-        {
-            return Native.tachyon_rpc_serve(Handle, out message, timeoutNs);
         }
 
         /// <summary>Answers requests until the client closes or dies, this end is disposed, or the token is cancelled.</summary>
@@ -110,9 +122,7 @@ namespace Tachyon
             fixed (byte* pinned = &MemoryMarshal.GetReference(data))
             {
                 byte* at = pinned;
-                lock (server.Replying)
-                    Errors.Check(Waiting.Run(timeout, cancellation,
-                        left => Native.tachyon_rpc_reply(server.Handle, id, at, (UIntPtr)size, typeId, left)), "reply");
+                Deliver("reply", (rpc, left) => Native.tachyon_rpc_reply(rpc, id, at, (UIntPtr)size, typeId, left), timeout, cancellation);
             }
         }
 
@@ -124,9 +134,26 @@ namespace Tachyon
             fixed (byte* pinned = words)
             {
                 byte* at = pinned;
-                lock (server.Replying)
-                    Errors.Check(Waiting.Run(timeout, cancellation,
-                        left => Native.tachyon_rpc_fail(server.Handle, id, code, at, (UIntPtr)words.Length, left)), "fail a call");
+                Deliver("fail a call", (rpc, left) => Native.tachyon_rpc_fail(rpc, id, code, at, (UIntPtr)words.Length, left),
+                    timeout, cancellation);
+            }
+        }
+
+        delegate int Answerer(IntPtr rpc, long timeoutNs);
+
+        void Deliver(string attempt, Answerer answer, TimeSpan? timeout, CancellationToken cancellation)
+        {
+            Turn turn = server.Replying;
+            bool held = false;
+            try
+            {
+                timeout = turn.Enter(ref held, attempt, timeout, cancellation);
+                Errors.Check(Waiting.Run(timeout, cancellation, left => answer(turn.Handle, left)), attempt);
+            }
+            finally
+            {
+                if (held)
+                    turn.Leave();
             }
         }
 

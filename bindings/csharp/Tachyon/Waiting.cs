@@ -122,8 +122,8 @@ namespace Tachyon
         }
     }
 
-    /// <summary>A descriptor that is readable once a token is cancelled.</summary>
-    internal sealed unsafe class Alarm : IDisposable
+    /// <summary>A descriptor that ends the sleep of a thread in the library.</summary>
+    internal sealed unsafe class Bell : IDisposable
     {
         const int NonBlocking = 0x800, CloseOnExec = 0x80000; // Linux's
 
@@ -143,45 +143,82 @@ namespace Tachyon
         [DllImport("libc", SetLastError = true)]
         static extern int eventfd(uint value, int flags);
         [DllImport("libc")]
+        static extern IntPtr read(EventFd fd, ulong* value, UIntPtr size);
+        [DllImport("libc")]
         static extern IntPtr write(EventFd fd, ulong* value, UIntPtr size);
         [DllImport("libc")]
         static extern int close(int fd);
 
         readonly EventFd descriptor;
-        readonly CancellationTokenRegistration registration;
 
-        internal Alarm(CancellationToken cancellation)
+        internal Bell()
         {
             descriptor = new EventFd(eventfd(0, NonBlocking | CloseOnExec));
             if (descriptor.IsInvalid)
-                throw new TachyonException("there is no descriptor left to wait for a cancellation with", Marshal.GetLastWin32Error());
-            registration = cancellation.Register(Ring, false);
+                throw new TachyonException("there is no descriptor left to end a wait by", Marshal.GetLastWin32Error());
         }
 
-        void Ring()
+        internal void Ring()
         {
             ulong one = 1;
             write(descriptor, &one, (UIntPtr)sizeof(ulong));
         }
 
-        /// <summary>The call, whose sleep Ring() ends. It is this thread's, so both must be in one method.</summary>
-        internal long During(Sleeper call, long timeoutNs)
+        /// <summary>Makes it silent again.</summary>
+        internal void Drain()
+        {
+            ulong rings;
+            read(descriptor, &rings, (UIntPtr)sizeof(ulong));
+        }
+
+        /// <summary>
+        /// From now on calls of this thread that would sleep give EINTR once the bell rings. Nobody may
+        /// dispose it before End(), which belongs into a finally of the same method.
+        /// </summary>
+        internal void Begin()
         {
             Native.tachyon_thread_interrupt_fd((int)descriptor.DangerousGetHandle());
+        }
+
+        internal void End()
+        {
+            Native.tachyon_thread_interrupt_fd(-1);
+        }
+
+        public void Dispose()
+        {
+            descriptor.Dispose();
+        }
+    }
+
+    /// <summary>A bell that rings once a token is cancelled.</summary>
+    internal sealed class Alarm : IDisposable
+    {
+        readonly Bell bell = new Bell();
+        readonly CancellationTokenRegistration registration;
+
+        internal Alarm(CancellationToken cancellation)
+        {
+            registration = cancellation.Register(bell.Ring, false);
+        }
+
+        internal long During(Sleeper call, long timeoutNs)
+        {
+            bell.Begin();
             try
             {
                 return call(timeoutNs);
             }
             finally
             {
-                Native.tachyon_thread_interrupt_fd(-1);
+                bell.End();
             }
         }
 
         public void Dispose()
         {
             registration.Dispose(); // waits for a Ring() that is under way
-            descriptor.Dispose();
+            bell.Dispose();
         }
     }
 }

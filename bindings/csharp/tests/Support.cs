@@ -2,6 +2,7 @@
 using System;
 using System.Diagnostics;
 using System.IO;
+using System.Linq;
 using System.Threading;
 using System.Threading.Tasks;
 using NUnit.Framework;
@@ -96,6 +97,12 @@ namespace Tachyon.Tests
         public static void Until(Func<bool> condition)
         {
             Assert.That(SpinWait.SpinUntil(condition, Patience), "it does not come");
+        }
+
+        /// <summary>How much of this process's memory is buses'.</summary>
+        public static int Mappings()
+        {
+            return File.ReadLines("/proc/self/maps").Count(line => line.Contains("memfd:tachyon"));
         }
 
         /// <summary>This program again, in a process of its own, in another role.</summary>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 using System;
 using System.Collections.Generic;
-using System.IO;
 using System.Linq;
 using System.Runtime.CompilerServices;
 using System.Threading;
@@ -185,27 +184,22 @@ namespace Tachyon.Tests
             }
         }
 
-        static int Mappings()
-        {
-            return File.ReadLines("/proc/self/maps").Count(line => line.Contains("memfd:tachyon"));
-        }
-
         [Test]
         public void DisposeFreesTheMemory()
         {
-            int before = Mappings();
+            int before = Support.Mappings();
             using (var pair = new Pair())
             {
-                int both = Mappings();
+                int both = Support.Mappings();
                 Assert.That(both, Is.GreaterThan(before));
                 pair.Consumer.Dispose();
-                Assert.That(Mappings(), Is.LessThan(both));
+                Assert.That(Support.Mappings(), Is.LessThan(both));
                 using (var writer = new Writer(pair.Producer))
                 {
                     pair.Producer.Dispose();
-                    Assert.That(Mappings(), Is.GreaterThan(before)); // it writes there
+                    Assert.That(Support.Mappings(), Is.GreaterThan(before)); // it writes there
                 }
-                Assert.That(Mappings(), Is.EqualTo(before));
+                Assert.That(Support.Mappings(), Is.EqualTo(before));
             }
         }
 
