@@ -100,7 +100,7 @@ namespace Tachyon
         }
     }
 
-    /// <summary>Owns a path, and accepts one Bus for each process that connects.</summary>
+    /// <summary>Owns a path, and accepts one Bus for each process that connects. One thread at a time accepts: BusyException.</summary>
     public sealed class Listener : ListenerBase
     {
         /// <summary>Listens on a path.</summary>

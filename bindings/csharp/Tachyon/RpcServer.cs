@@ -75,7 +75,7 @@ namespace Tachyon
         }
     }
 
-    /// <summary>Owns a path, and accepts one Server for each client that connects.</summary>
+    /// <summary>Owns a path, and accepts one Server for each client that connects. One thread at a time accepts: BusyException.</summary>
     public sealed class ServerListener : ListenerBase
     {
         /// <summary>Listens on a path.</summary>
