@@ -70,7 +70,7 @@ func SendArrayFunc[T Number](ctx context.Context, b *Bus, shape []uint64, typeID
 	return b.SendFunc(ctx, int(size), typeID, func(room []byte) (int, error) {
 		var data unsafe.Pointer
 		at := unsafe.Pointer(unsafe.SliceData(room))
-		if _, err := result(C.int64_t(C.tachyon_array_write(&array, at, size, &data)), "write an array"); err != nil {
+		if _, err := result(C.int64_t(C.tachyon_array_write(&array, at, size, &data)), nil, "write an array"); err != nil {
 			return 0, err
 		}
 		return len(room), write(unsafe.Slice((*T)(data), count))

@@ -21,16 +21,13 @@ package tachyon
 // #include "shim.h"
 // #cgo noescape shim_recv
 // #cgo noescape shim_send
-// #cgo noescape shim_send_records
 // #cgo nocallback shim_recv
 // #cgo nocallback shim_send
-// #cgo nocallback shim_send_records
 import "C"
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"runtime"
 	"syscall"
@@ -92,7 +89,24 @@ func (o *Options) raw(kind C.uint32_t) (raw C.tachyon_options, free func()) {
 }
 
 // handle is what the library made; freed when nothing refers to it any more.
-type handle struct{ bus *C.tachyon_bus }
+type handle struct {
+	bus *C.tachyon_bus
+	rpc *C.tachyon_rpc // that the bus belongs to, or nil
+}
+
+func newHandle(bus *C.tachyon_bus, rpc *C.tachyon_rpc) *handle {
+	h := &handle{bus, rpc}
+	runtime.AddCleanup(h, handle.free, *h)
+	return h
+}
+
+func (h handle) free() {
+	if h.rpc != nil {
+		C.tachyon_rpc_free(h.rpc)
+	} else {
+		C.tachyon_bus_free(h.bus)
+	}
+}
 
 // Bus is one end of a connection between two processes. It is closed by Close, or when
 // nothing refers to it any more.
@@ -104,9 +118,7 @@ type Bus struct {
 }
 
 func newBus(raw *C.tachyon_bus) *Bus {
-	bus := &Bus{handle: &handle{raw}, sending: newTurn(), receiving: newTurn()}
-	runtime.AddCleanup(bus.handle, func(raw *C.tachyon_bus) { C.tachyon_bus_free(raw) }, raw)
-	return bus
+	return &Bus{handle: newHandle(raw, nil), sending: newTurn(), receiving: newTurn()}
 }
 
 // Listen listens on a path until one process connects; the path is free again then.
@@ -138,11 +150,12 @@ func open(ctx context.Context, path string, options *Options, kind C.uint32_t, l
 	if listen {
 		attempt = "listen on " + path
 	}
-	_, err := sleeping(ctx, attempt, func(timeout C.int64_t, fd C.int) C.int64_t {
+	// Not for a moment first: that would turn away who connects just then.
+	_, err := sleeping(ctx, attempt, func(w *C.struct_shim_wait) C.int64_t {
 		if listen {
-			return C.int64_t(C.shim_listen(&bus, name, &raw, timeout, fd))
+			return C.int64_t(C.shim_listen(&bus, name, &raw, w))
 		}
-		return C.int64_t(C.shim_connect(&bus, name, &raw, timeout, fd))
+		return C.int64_t(C.shim_connect(&bus, name, &raw, w))
 	})
 	return bus, err
 }
@@ -165,18 +178,34 @@ func (b *Bus) Send(ctx context.Context, data []byte, typeID uint32) error {
 		return err
 	}
 	defer b.sending.give()
-	at, size := unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data))
-	// The usual case, without a closure.
-	r := C.shim_send(b.handle.bus, at, size, C.uint32_t(typeID), 0, -1)
-	if r == 0 {
-		runtime.KeepAlive(b.handle)
-		return nil
-	}
-	_, err := waiting(ctx, "send", func(timeout C.int64_t, fd C.int) C.int64_t {
-		return C.int64_t(C.shim_send(b.handle.bus, at, size, C.uint32_t(typeID), timeout, fd))
+	w := first(ctx)
+	_, err := settle(ctx, "send", b.send(data, typeID, &w), &w, func(w *C.struct_shim_wait) C.int64_t {
+		return b.send(data, typeID, w)
 	})
-	runtime.KeepAlive(b.handle)
 	return err
+}
+
+// TrySend sends a message if there is room, and no other goroutine is sending; it never waits.
+// Errors as for Send.
+func (b *Bus) TrySend(data []byte, typeID uint32) (ok bool, err error) {
+	if !b.sending.try() {
+		return false, nil
+	}
+	defer b.sending.give()
+	w := C.struct_shim_wait{interrupt_fd: -1}
+	r := b.send(data, typeID, &w)
+	if r == -C.int64_t(syscall.EAGAIN) {
+		return false, nil
+	}
+	_, err = result(r, &w, "send")
+	return err == nil, err
+}
+
+func (b *Bus) send(data []byte, typeID uint32, w *C.struct_shim_wait) C.int64_t {
+	at, size := unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data))
+	r := C.shim_send(b.handle.bus, at, size, C.uint32_t(typeID), w)
+	runtime.KeepAlive(b.handle)
+	return C.int64_t(r)
 }
 
 // SendFunc lets write fill in a message of at most size bytes where it lies in the ring, and
@@ -187,26 +216,13 @@ func (b *Bus) SendFunc(ctx context.Context, size int, typeID uint32, write func(
 		return err
 	}
 	defer b.sending.give()
-	var data unsafe.Pointer
-	_, err := waiting(ctx, "reserve", func(timeout C.int64_t, fd C.int) C.int64_t {
-		return C.int64_t(C.shim_reserve(b.handle.bus, &data, C.size_t(size), timeout, fd))
-	})
-	if err != nil {
-		return err
-	}
 	defer func() {
 		C.tachyon_bus_cancel(b.handle.bus) // does nothing after a commit
 		runtime.KeepAlive(b.handle)
 	}()
-	n, err := write(unsafe.Slice((*byte)(data), size))
-	if err != nil {
-		return err
-	}
-	if n < 0 || n > size {
-		return fmt.Errorf("send: %d bytes of a room of %d", n, size)
-	}
-	_, err = result(C.int64_t(C.tachyon_bus_commit(b.handle.bus, C.size_t(n), C.uint32_t(typeID))), "commit")
-	return err
+	return inPlace(ctx, size, func(data *unsafe.Pointer, w *C.struct_shim_wait) C.int64_t {
+		return C.int64_t(C.shim_reserve(b.handle.bus, data, C.size_t(size), w))
+	}, write, func(n C.size_t) C.int { return C.tachyon_bus_commit(b.handle.bus, n, C.uint32_t(typeID)) })
 }
 
 // Message is a received message, copied out of the ring.
@@ -224,15 +240,19 @@ func (b *Bus) Recv(ctx context.Context) (Message, error) {
 		return Message{}, err
 	}
 	defer b.receiving.give()
-	message, r := b.receive(0, -1)
-	if r == -C.int64_t(syscall.EAGAIN) {
-		_, err := sleeping(ctx, "receive", func(timeout C.int64_t, fd C.int) C.int64_t {
-			message, r = b.receive(timeout, fd)
-			return r
-		})
-		return message, err
+	w := first(ctx)
+	message, r := b.receive(&w)
+	if r >= 0 { // without a closure, for which message would be allocated
+		return message, nil
 	}
-	_, err := result(r, "receive")
+	return b.receiveAfter(ctx, r, &w)
+}
+
+func (b *Bus) receiveAfter(ctx context.Context, r C.int64_t, w *C.struct_shim_wait) (message Message, err error) {
+	_, err = settle(ctx, "receive", r, w, func(w *C.struct_shim_wait) (r C.int64_t) {
+		message, r = b.receive(w)
+		return r
+	})
 	return message, err
 }
 
@@ -243,18 +263,19 @@ func (b *Bus) TryRecv() (message Message, ok bool, err error) {
 		return message, false, nil // another goroutine is receiving: what comes is its
 	}
 	defer b.receiving.give()
-	message, r := b.receive(0, -1)
+	w := C.struct_shim_wait{interrupt_fd: -1}
+	message, r := b.receive(&w)
 	if r == -C.int64_t(syscall.EAGAIN) {
 		return message, false, nil
 	}
-	_, err = result(r, "receive")
+	_, err = result(r, &w, "receive")
 	return message, err == nil, err
 }
 
 // receive gives a message, or the library's error.
-func (b *Bus) receive(timeout C.int64_t, fd C.int) (message Message, r C.int64_t) {
+func (b *Bus) receive(w *C.struct_shim_wait) (message Message, r C.int64_t) {
 	var raw C.tachyon_message
-	r = C.shim_recv(b.handle.bus, &raw, unsafe.Pointer(&b.small), C.size_t(len(b.small)), timeout, fd)
+	r = C.shim_recv(b.handle.bus, &raw, unsafe.Pointer(&b.small), C.size_t(len(b.small)), w)
 	if r >= 0 {
 		message = Message{Data: make([]byte, r), TypeID: uint32(raw.type_id)}
 		if raw.data == nil {
@@ -295,7 +316,7 @@ type Properties struct {
 // Properties returns facts of the bus.
 func (b *Bus) Properties() (Properties, error) {
 	raw := C.tachyon_properties{struct_size: C.sizeof_tachyon_properties}
-	_, err := result(C.int64_t(C.tachyon_bus_properties(b.handle.bus, &raw)), "read properties")
+	_, err := result(C.int64_t(C.tachyon_bus_properties(b.handle.bus, &raw)), nil, "read properties")
 	runtime.KeepAlive(b.handle)
 	return Properties{
 		SendCapacity: uint64(raw.send_capacity),
@@ -309,12 +330,37 @@ func (b *Bus) Properties() (Properties, error) {
 	}, err
 }
 
+// Stats are counters since the bus was opened; tachyon_stats in tachyon.h explains them.
+type Stats struct {
+	SentMessages, SentBytes, ReceivedMessages, ReceivedBytes uint64
+	SendUsed, RecvUsed                                       uint64
+	Leases                                                   int
+	Doorbells, DataSleeps, SpaceSleeps                       uint64
+}
+
+// Stats returns counters of the bus.
+func (b *Bus) Stats() (Stats, error) {
+	raw := C.tachyon_stats{struct_size: C.sizeof_tachyon_stats}
+	_, err := result(C.int64_t(C.tachyon_bus_stats(b.handle.bus, &raw)), nil, "read counters")
+	runtime.KeepAlive(b.handle)
+	return Stats{
+		SentMessages:     uint64(raw.sent_messages),
+		SentBytes:        uint64(raw.sent_bytes),
+		ReceivedMessages: uint64(raw.received_messages),
+		ReceivedBytes:    uint64(raw.received_bytes),
+		SendUsed:         uint64(raw.send_used),
+		RecvUsed:         uint64(raw.recv_used),
+		Leases:           int(raw.leases),
+		Doorbells:        uint64(raw.doorbells),
+		DataSleeps:       uint64(raw.data_sleeps),
+		SpaceSleeps:      uint64(raw.space_sleeps),
+	}, err
+}
+
 // LeasesOut tells how many received messages are not released.
 func (b *Bus) LeasesOut() (int, error) {
-	raw := C.tachyon_stats{struct_size: C.sizeof_tachyon_stats}
-	_, err := result(C.int64_t(C.tachyon_bus_stats(b.handle.bus, &raw)), "read counters")
-	runtime.KeepAlive(b.handle)
-	return int(raw.leases), err
+	stats, err := b.Stats()
+	return stats.Leases, err
 }
 
 // Listener accepts one bus for each process that connects.
@@ -334,7 +380,9 @@ func newListener(path string, options *Options, kind C.uint32_t) (*Listener, err
 	raw, free := options.raw(kind)
 	defer free()
 	listener := &Listener{kind: kind}
-	if _, err := result(C.int64_t(C.tachyon_listener_create(&listener.raw, name, &raw)), "listen on "+path); err != nil {
+	w := C.struct_shim_wait{interrupt_fd: -1}
+	r := C.shim_listener_create(&listener.raw, name, &raw, &w)
+	if _, err := result(C.int64_t(r), &w, "listen on "+path); err != nil {
 		return nil, err
 	}
 	runtime.AddCleanup(listener, func(raw *C.tachyon_listener) { C.tachyon_listener_free(raw) }, listener.raw)
@@ -352,8 +400,8 @@ func (l *Listener) Accept(ctx context.Context) (*Bus, error) {
 
 func (l *Listener) accept(ctx context.Context) (*C.tachyon_bus, error) {
 	var raw *C.tachyon_bus
-	_, err := waiting(ctx, "accept", func(timeout C.int64_t, fd C.int) C.int64_t {
-		return C.int64_t(C.shim_accept(l.raw, &raw, timeout, fd))
+	_, err := waiting(ctx, "accept", func(w *C.struct_shim_wait) C.int64_t {
+		return C.int64_t(C.shim_accept(l.raw, &raw, w))
 	})
 	runtime.KeepAlive(l)
 	return raw, err

@@ -1,6 +1,7 @@
 package tachyon
 
 // #cgo pkg-config: tachyon
+// #include <stdlib.h>
 // #include "shim.h"
 import "C"
 
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // What a program may want to tell from other errors, with errors.Is. What else there is, is a
@@ -57,42 +59,76 @@ const (
 	CodeTooLarge    uint32 = C.TACHYON_RPC_TOO_LARGE
 )
 
-// failure makes the error for a negative result. The library's words are those of the thread
-// that failed: the goroutine may be in another one by now, and then they say less.
-func failure(result int64, attempt string) error {
+// failed has the library's words, which name the path, the limit or the value, for one of the errors above.
+type failed struct {
+	text string
+	err  error
+}
+
+func (f *failed) Error() string { return f.text }
+func (f *failed) Unwrap() error { return f.err }
+
+// failure makes the error for a negative result; w may be nil.
+func failure(result int64, w *C.struct_shim_wait, attempt string) error {
 	errno := syscall.Errno(-result)
 	var err error = errno
 	if sentinel, ok := sentinels[errno]; ok {
 		err = sentinel
 	}
-	return fmt.Errorf("%s: %w", attempt, err)
+	if w == nil || w.words == nil {
+		return fmt.Errorf("%s: %w", attempt, err)
+	}
+	defer C.free(unsafe.Pointer(w.words))
+	return &failed{attempt + ": " + C.GoString(w.words), err}
+}
+
+// unasked is how long a wait goes on before it arranges to be ended by its context: that costs
+// several microseconds and a pipe, and most waits are over by then.
+const unasked = time.Millisecond
+
+// first is for a call that is not expected to wait long.
+func first(ctx context.Context) C.struct_shim_wait {
+	timeout := C.int64_t(-1)
+	if done := ctx.Done(); done != nil {
+		timeout = C.int64_t(unasked)
+		select {
+		case <-done:
+			timeout = 0 // what is there all the same is given
+		default:
+		}
+	}
+	return C.struct_shim_wait{timeout_ns: timeout, interrupt_fd: -1}
 }
 
 // waiting runs a C call that may sleep, until it is over, ctx is, or its time.
-//
-// A first try without sleeping costs nothing but itself. Else a pipe ends the sleep when ctx
-// is done. The Go runtime sends signals to its threads as it likes: those that cut a sleep
-// short do not count.
-func waiting(ctx context.Context, attempt string, call func(timeout C.int64_t, fd C.int) C.int64_t) (int64, error) {
-	if r := call(0, -1); r != -C.int64_t(syscall.EAGAIN) {
-		return result(r, attempt)
-	}
-	return sleeping(ctx, attempt, call)
+func waiting(ctx context.Context, attempt string, call func(w *C.struct_shim_wait) C.int64_t) (int64, error) {
+	w := first(ctx)
+	return settle(ctx, attempt, call(&w), &w, call)
 }
 
-// sleeping is waiting without the first try, which would listen for no time at all, and turn away
-// who connects just then.
-func sleeping(ctx context.Context, attempt string, call func(timeout C.int64_t, fd C.int) C.int64_t) (int64, error) {
+// settle goes on after a first call, with w, had the result r: waits for as long as it takes,
+// where that one did not suffice. The Go runtime sends signals to its threads as it likes: those
+// that cut a sleep short do not count.
+func settle(ctx context.Context, attempt string, r C.int64_t, w *C.struct_shim_wait,
+	call func(w *C.struct_shim_wait) C.int64_t) (int64, error) {
+	if r < 0 && C.shim_again(r) != 0 {
+		return sleeping(ctx, attempt, call)
+	}
+	return result(r, w, attempt)
+}
+
+// sleeping runs a C call with a pipe that ends its sleep when ctx is done.
+func sleeping(ctx context.Context, attempt string, call func(w *C.struct_shim_wait) C.int64_t) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("%s: %w", attempt, err)
 	}
-	fd := C.int(-1)
+	w := C.struct_shim_wait{timeout_ns: -1, interrupt_fd: -1}
 	if ctx.Done() != nil {
 		var pipe [2]int
 		if err := syscall.Pipe2(pipe[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
 			return 0, fmt.Errorf("%s: %w", attempt, err)
 		}
-		fd = C.int(pipe[0])
+		w.interrupt_fd = C.int(pipe[0])
 		rung := make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
 			syscall.Write(pipe[1], []byte{1})
@@ -107,9 +143,9 @@ func sleeping(ctx context.Context, attempt string, call func(timeout C.int64_t, 
 		}()
 	}
 	for {
-		r := call(-1, fd)
+		r := call(&w)
 		if r != -C.int64_t(syscall.EINTR) {
-			return result(r, attempt)
+			return result(r, &w, attempt)
 		}
 		if err := ctx.Err(); err != nil {
 			return 0, fmt.Errorf("%s: %w", attempt, err)
@@ -117,14 +153,28 @@ func sleeping(ctx context.Context, attempt string, call func(timeout C.int64_t, 
 	}
 }
 
-func result(r C.int64_t, attempt string) (int64, error) {
+func result(r C.int64_t, w *C.struct_shim_wait, attempt string) (int64, error) {
 	if r < 0 {
-		return 0, failure(int64(r), attempt)
+		return 0, failure(int64(r), w, attempt)
 	}
 	return int64(r), nil
 }
 
-// in gives a context for a time; 0: one that is over, so that there is one try.
-func in(timeout time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), timeout)
+// inPlace lets write fill in what reserve finds room for, and commits the first n bytes of it.
+func inPlace(ctx context.Context, size int, reserve func(data *unsafe.Pointer, w *C.struct_shim_wait) C.int64_t,
+	write func(room []byte) (n int, err error), commit func(n C.size_t) C.int) error {
+	var data unsafe.Pointer
+	_, err := waiting(ctx, "reserve", func(w *C.struct_shim_wait) C.int64_t { return reserve(&data, w) })
+	if err != nil {
+		return err
+	}
+	n, err := write(unsafe.Slice((*byte)(data), size))
+	if err != nil {
+		return err
+	}
+	if n < 0 || n > size {
+		return fmt.Errorf("commit: %d bytes of a room of %d", n, size)
+	}
+	_, err = result(C.int64_t(commit(C.size_t(n))), nil, "commit")
+	return err
 }

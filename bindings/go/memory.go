@@ -1,7 +1,13 @@
 package tachyon
 
 // #include "shim.h"
+// #cgo noescape shim_recv_lease
+// #cgo noescape shim_recv_batch
+// #cgo noescape shim_send_records
 // #cgo noescape shim_recv_records
+// #cgo nocallback shim_recv_lease
+// #cgo nocallback shim_recv_batch
+// #cgo nocallback shim_send_records
 // #cgo nocallback shim_recv_records
 import "C"
 
@@ -13,6 +19,7 @@ import (
 	"reflect"
 	"runtime"
 	"sync"
+	"syscall"
 	"unsafe"
 )
 
@@ -20,26 +27,30 @@ import (
 // finds that nothing refers to it.
 type lease struct {
 	mutex   sync.Mutex
-	handle  *handle
+	place   place
 	over    bool // it was released
 	lookers int  // functions that are looking at it; the last gives back what was released meanwhile
-	ticket  C.uint64_t
 	cleanup runtime.Cleanup
 }
 
 type place struct {
 	handle *handle
 	ticket C.uint64_t
+	batch  []C.tachyon_message // of a Batch, in place of the ticket
 }
 
 func (p place) release() {
-	C.tachyon_bus_release(p.handle.bus, p.ticket)
+	if p.batch != nil {
+		C.tachyon_bus_release_batch(p.handle.bus, unsafe.SliceData(p.batch), C.size_t(len(p.batch)))
+	} else {
+		C.tachyon_bus_release(p.handle.bus, p.ticket)
+	}
 	runtime.KeepAlive(p.handle)
 }
 
-func (l *lease) take(h *handle, ticket C.uint64_t) {
-	l.handle, l.ticket = h, ticket
-	l.cleanup = runtime.AddCleanup(l, place.release, place{h, ticket})
+func (l *lease) take(p place) {
+	l.place = p
+	l.cleanup = runtime.AddCleanup(l, place.release, p)
 }
 
 // Release gives the place in the ring back: in any order, by any goroutine, more than once. While
@@ -57,7 +68,7 @@ func (l *lease) Release() {
 func (l *lease) giveBack() {
 	if l.over && l.lookers == 0 {
 		l.cleanup.Stop()
-		place{l.handle, l.ticket}.release()
+		l.place.release()
 	}
 }
 
@@ -93,15 +104,20 @@ func (b *Bus) RecvLease(ctx context.Context) (*Lease, error) {
 	}
 	defer b.receiving.give()
 	var raw C.tachyon_message
-	_, err := waiting(ctx, "receive", func(timeout C.int64_t, fd C.int) C.int64_t {
-		return C.int64_t(C.shim_recv_lease(b.handle.bus, &raw, timeout, fd))
+	_, err := waiting(ctx, "receive", func(w *C.struct_shim_wait) C.int64_t {
+		return C.int64_t(C.shim_recv_lease(b.handle.bus, &raw, w))
 	})
 	if err != nil {
 		return nil, err
 	}
-	lease := &Lease{data: unsafe.Slice((*byte)(raw.data), raw.size), TypeID: uint32(raw.type_id)}
-	lease.take(b.handle, raw.lease)
+	lease := &Lease{}
+	lease.fill(b.handle, &raw)
 	return lease, nil
+}
+
+func (l *Lease) fill(h *handle, raw *C.tachyon_message) {
+	l.data, l.TypeID = unsafe.Slice((*byte)(raw.data), raw.size), uint32(raw.type_id)
+	l.take(place{handle: h, ticket: raw.lease})
 }
 
 // Len is the size of the message in bytes.
@@ -123,6 +139,48 @@ func (l *Lease) ReadAt(p []byte, offset int64) (n int, err error) {
 		}
 	})
 	return n, err
+}
+
+// Batch are messages where they lie in the ring, until Release.
+type Batch struct{ lease }
+
+// RecvBatch receives what is there, at most max messages, without copying it; waits for the
+// first. Errors as for Recv.
+func (b *Bus) RecvBatch(ctx context.Context, max int) (*Batch, error) {
+	if max < 1 {
+		return nil, fmt.Errorf("receive: a batch of %d: %w", max, syscall.EINVAL)
+	}
+	if err := b.receiving.take(ctx, "receive"); err != nil {
+		return nil, err
+	}
+	defer b.receiving.give()
+	raw := make([]C.tachyon_message, max)
+	n, err := waiting(ctx, "receive", func(w *C.struct_shim_wait) C.int64_t {
+		return C.int64_t(C.shim_recv_batch(b.handle.bus, unsafe.SliceData(raw), C.size_t(max), w))
+	})
+	if err != nil {
+		return nil, err
+	}
+	batch := &Batch{}
+	batch.take(place{handle: b.handle, batch: raw[:n]})
+	return batch, nil
+}
+
+// Len is the number of messages.
+func (b *Batch) Len() int { return len(b.place.batch) }
+
+// All yields tags and bytes of the messages, which must be neither kept nor changed. Panics after Release.
+func (b *Batch) All() iter.Seq2[uint32, []byte] {
+	return func(yield func(uint32, []byte) bool) {
+		b.look(func() {
+			for i := range b.place.batch {
+				raw := &b.place.batch[i]
+				if !yield(uint32(raw.type_id), unsafe.Slice((*byte)(raw.data), raw.size)) {
+					return
+				}
+			}
+		})
+	}
 }
 
 var plain sync.Map // reflect.Type -> bool: without pointers
@@ -174,9 +232,9 @@ func SendRecords[T any](ctx context.Context, b *Bus, records []T, typeID uint32)
 	sent := 0
 	for sent < len(records) {
 		rest := records[sent:]
-		n, err := waiting(ctx, "send records", func(timeout C.int64_t, fd C.int) C.int64_t {
+		n, err := waiting(ctx, "send records", func(w *C.struct_shim_wait) C.int64_t {
 			return C.shim_send_records(b.handle.bus, unsafe.Pointer(unsafe.SliceData(rest)), size,
-				C.size_t(len(rest)), C.uint32_t(typeID), timeout, fd)
+				C.size_t(len(rest)), C.uint32_t(typeID), w)
 		})
 		runtime.KeepAlive(b.handle)
 		if err != nil {
@@ -216,14 +274,14 @@ func RecvRecords[T any](ctx context.Context, b *Bus, max int, typeID int64) (*Re
 		wanted := C.uint32_t(typeID)
 		tag = &wanted
 	}
-	_, err = waiting(ctx, "receive records", func(timeout C.int64_t, fd C.int) C.int64_t {
-		return C.shim_recv_records(b.handle.bus, &raw, size, C.size_t(max), tag, timeout, fd)
+	_, err = waiting(ctx, "receive records", func(w *C.struct_shim_wait) C.int64_t {
+		return C.shim_recv_records(b.handle.bus, &raw, size, C.size_t(max), tag, w)
 	})
 	if err != nil {
 		return nil, err
 	}
 	records := &Records[T]{data: unsafe.Pointer(raw.data), count: int(raw.count), stride: uintptr(raw.stride)}
-	records.take(b.handle, raw.lease)
+	records.take(place{handle: b.handle, ticket: raw.lease})
 	return records, nil
 }
 

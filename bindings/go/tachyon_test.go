@@ -1,6 +1,7 @@
 package tachyon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -560,4 +562,175 @@ func TestListener(t *testing.T) {
 	go listener.Close()
 	_, err = listener.Accept(soon(t))
 	check(t, err, ErrCancelled)
+}
+
+func TestErrorsSayWhy(t *testing.T) {
+	consumer, producer := pair(t, nil)
+	check(t, producer.Send(forever, []byte("xyz"), 0), nil)
+	says := func(err error, kind error, words string) {
+		t.Helper()
+		if check(t, err, kind); !strings.Contains(err.Error(), words) {
+			t.Error(err)
+		}
+	}
+	_, err := RecvRecords[tick](soon(t), consumer, 10, AnyType)
+	says(err, ErrTooLarge, "3 bytes")
+	says(producer.Send(forever, make([]byte, 2<<20), 0), ErrTooLarge, "2097152")
+	at := path(t)
+	listener := must(NewListener(at, nil))
+	_, err = NewListener(at, nil)
+	says(err, syscall.EADDRINUSE, at)
+	refused := make(chan error)
+	go func() {
+		_, err := ConnectCaller(forever, at, nil)
+		refused <- err
+	}()
+	ctx, cancel := context.WithCancel(forever)
+	go func() { says(<-refused, ErrProtocol, "kind"); cancel() }()
+	_, err = listener.Accept(ctx)
+	check(t, err, context.Canceled)
+}
+
+func TestTrySend(t *testing.T) {
+	consumer, producer := pair(t, &Options{Capacity: 4096})
+	sent := uint64(0)
+	for must(producer.TrySend(make([]byte, 1000), 7)) {
+		sent++
+	}
+	stats := must(producer.Stats())
+	if sent == 0 || stats.SentMessages != sent || stats.SentBytes != 1000*sent {
+		t.Fatal(sent, stats)
+	}
+	if must(consumer.Recv(soon(t))).TypeID != 7 {
+		t.Fatal("another tag")
+	}
+	consumer.Close()
+	_, err := producer.TrySend(nil, 0)
+	check(t, err, ErrClosed)
+}
+
+func TestBatches(t *testing.T) {
+	consumer, producer := pair(t, nil)
+	for i := range 5 {
+		check(t, producer.Send(forever, make([]byte, 100*i), uint32(i)), nil)
+	}
+	batch := must(consumer.RecvBatch(soon(t), 4))
+	if batch.Len() != 4 || must(consumer.LeasesOut()) != 4 {
+		t.Fatal(batch.Len())
+	}
+	next := uint32(0)
+	for typeID, data := range batch.All() {
+		if typeID != next || len(data) != int(100*next) {
+			t.Fatal(typeID, len(data))
+		}
+		next++
+	}
+	batch.Release()
+	batch.Release()
+	if out := must(consumer.LeasesOut()); next != 4 || out != 0 {
+		t.Fatal(next, out)
+	}
+	if !panics(func() { batch.All()(func(uint32, []byte) bool { return true }) }) {
+		t.Fatal("a batch was used after its end")
+	}
+	must(consumer.RecvBatch(soon(t), 100)) // nobody releases it
+	for end := time.Now().Add(patience); must(consumer.LeasesOut()) != 0; runtime.GC() {
+		if time.Now().After(end) {
+			t.Fatal("never given back")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	_, err := consumer.RecvBatch(soon(t), 0)
+	check(t, err, syscall.EINVAL)
+}
+
+func TestCallsInPlace(t *testing.T) {
+	caller, server := rpcPair(t)
+	no := errors.New("no")
+	write := func(text string, err error) func([]byte) (int, error) {
+		return func(room []byte) (int, error) { return copy(room, text), err }
+	}
+	_, err := caller.SubmitFunc(forever, 100, 1, write("never", no))
+	check(t, err, no)
+	call := must(caller.SubmitFunc(forever, 1000, 7, write("in place", nil)))
+	other := must(caller.Submit(forever, make([]byte, 1000), 8))
+	request := must(server.ServeLease(soon(t)))
+	second := must(server.Serve(soon(t)))
+	if len(second.Data) != 1000 || second.TypeID != 8 || request.TypeID != 7 {
+		t.Fatal(len(second.Data), second.TypeID, request.TypeID)
+	}
+	request.View(func(data []byte) {
+		if string(data) != "in place" {
+			t.Error(string(data))
+		}
+	})
+	request.Release()
+	if !panics(func() { request.View(func([]byte) {}) }) {
+		t.Fatal("a request was used after its end")
+	}
+	check(t, request.ReplyFunc(forever, 100, 0, write("", no)), no)
+	if request.ReplyFunc(forever, 1, 0, func([]byte) (int, error) { return 2, nil }) == nil {
+		t.Fatal("more than there was room for")
+	}
+	check(t, request.ReplyFunc(forever, 2000, 0, func(room []byte) (int, error) { return copy(room, "re: "), nil }), nil)
+	check(t, second.Fail(forever, 42, "not today"), nil)
+	check(t, call.WaitFunc(soon(t), func(reply []byte) error {
+		if string(reply) != "re: " {
+			t.Error(string(reply))
+		}
+		return no
+	}), no)
+	var failed *RPCError
+	if err := other.WaitFunc(soon(t), nil); !errors.As(err, &failed) || failed.Code != 42 {
+		t.Fatal(err)
+	}
+	if counters := must(caller.Counters(soon(t))); counters.Outstanding != 0 || counters.Failures != 1 {
+		t.Fatal(counters)
+	}
+}
+
+func TestLargeCalls(t *testing.T) {
+	caller, server := rpcPair(t)
+	go server.ServeAll(forever, map[uint32]Procedure{1: func(request []byte) ([]byte, error) { return request, nil }})
+	for _, size := range []int{0, 1, 40, 41, 255, 256, 257, 100_000} {
+		data := bytes.Repeat([]byte{byte(size)}, size)
+		if reply := must(caller.Call(soon(t), data, 1)); !bytes.Equal(reply, data) {
+			t.Fatal(size, len(reply))
+		}
+	}
+	for range 4 { // more than the ring has room for at a time: each is given back
+		call := must(caller.Submit(soon(t), make([]byte, 400_000), 1))
+		check(t, call.WaitFunc(soon(t), func(reply []byte) error {
+			if len(reply) != 400_000 {
+				t.Error(len(reply))
+			}
+			return nil
+		}), nil)
+	}
+	caller.Close()
+	_, err := caller.Call(forever, nil, 1)
+	check(t, err, ErrCancelled)
+}
+
+func TestCallsThatAreGivenUpAreOver(t *testing.T) {
+	caller, server := rpcPair(t)
+	for range 10 {
+		ctx, cancel := context.WithTimeout(forever, time.Millisecond)
+		_, err := caller.Call(ctx, nil, 1)
+		check(t, err, context.DeadlineExceeded)
+		cancel()
+	}
+	for range 10 {
+		check(t, must(server.Serve(soon(t))).Reply(forever, []byte("late"), 0), nil)
+	}
+	answered := make(chan error)
+	go func() { answered <- must(server.Serve(forever)).Reply(forever, []byte("in time"), 0) }()
+	if reply := must(caller.Call(soon(t), nil, 2)); string(reply) != "in time" {
+		t.Fatal(string(reply))
+	}
+	check(t, <-answered, nil)
+	counters := must(caller.Counters(soon(t)))
+	if counters.Outstanding != 0 || counters.Dropped != 10 {
+		t.Fatal(counters)
+	}
 }
