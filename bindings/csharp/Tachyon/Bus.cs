@@ -114,15 +114,7 @@ namespace Tachyon
             bool held = false;
             try
             {
-                try
-                {
-                }
-                finally // which is not aborted
-                {
-                    held = sending.Claim();
-                }
-                if (!held)
-                    timeout = sending.Await(ref held, "send", timeout, cancellation);
+                timeout = sending.Enter(ref held, "send", timeout, cancellation);
                 fixed (byte* at = &MemoryMarshal.GetReference(data))
                 {
                     long result = Native.tachyon_bus_send(sending.Handle, at, (UIntPtr)data.Length, typeId, 0);
@@ -193,15 +185,7 @@ namespace Tachyon
             bool held = false;
             try
             {
-                try
-                {
-                }
-                finally // which is not aborted
-                {
-                    held = receiving.Claim();
-                }
-                if (!held)
-                    timeout = receiving.Await(ref held, "receive", timeout, cancellation);
+                timeout = receiving.Enter(ref held, "receive", timeout, cancellation);
                 Message message;
                 long result = Copy(out message, Waiting.First(timeout, cancellation));
                 return result < 0 ? ReceiveWaiting(result, timeout, cancellation) : message;
@@ -228,19 +212,9 @@ namespace Tachyon
             bool held = false;
             try
             {
-                try
-                {
-                }
-                finally // which is not aborted
-                {
-                    held = receiving.Claim();
-                }
-                if (!held)
-                {
-                    receiving.Refuse("receive");
-                    message = default(Message);
+                message = default(Message);
+                if (!receiving.TryEnter(ref held, "receive"))
                     return false;
-                }
                 long result = Copy(out message, 0);
                 if (result < 0 && result != -Errors.EAGAIN)
                     Errors.Check(result, "receive");
@@ -304,15 +278,7 @@ namespace Tachyon
             bool held = false;
             try
             {
-                try
-                {
-                }
-                finally // which is not aborted
-                {
-                    held = receiving.Claim();
-                }
-                if (!held)
-                    timeout = receiving.Await(ref held, "receive", timeout, cancellation);
+                timeout = receiving.Enter(ref held, "receive", timeout, cancellation);
                 fixed (byte* at = &MemoryMarshal.GetReference(buffer))
                 {
                     uint tag;
@@ -341,20 +307,11 @@ namespace Tachyon
             bool held = false;
             try
             {
-                try
-                {
-                }
-                finally // which is not aborted
-                {
-                    held = receiving.Claim();
-                }
                 uint tag = 0;
                 long result = -Errors.EAGAIN;
-                if (held)
+                if (receiving.TryEnter(ref held, "receive"))
                     fixed (byte* at = &MemoryMarshal.GetReference(buffer))
                         result = Native.tachyon_bus_recv_copy(receiving.Handle, at, (UIntPtr)buffer.Length, &tag, 0);
-                else
-                    receiving.Refuse("receive");
                 if (result < 0 && result != -Errors.EAGAIN)
                     Errors.Check(result, "receive");
                 size = result < 0 ? 0 : (int)result;

@@ -51,18 +51,8 @@ namespace Tachyon
             bool held = false;
             try
             {
-                try
-                {
-                }
-                finally // which is not aborted
-                {
-                    held = sending.Claim();
-                }
-                if (!held)
-                {
-                    sending.Refuse("send");
+                if (!sending.TryEnter(ref held, "send"))
                     return false;
-                }
                 fixed (byte* at = &MemoryMarshal.GetReference(data))
                 {
                     long result = Native.tachyon_bus_send(sending.Handle, at, (UIntPtr)data.Length, typeId, 0);

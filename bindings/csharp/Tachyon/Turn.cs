@@ -47,27 +47,25 @@ namespace Tachyon
                 owner.DangerousRelease();
         }
 
-        /// <summary>
-        /// Enters if nobody is in it. To be called within a finally, as that is not aborted, and in a try
-        /// whose finally leaves if this gave true.
-        /// </summary>
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        internal bool Claim()
-        {
-            return Interlocked.CompareExchange(ref state, Taken, Free) == Free;
-        }
-
         /// <summary>Enters, in a try whose finally leaves if held is true; returns the time that is left.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         internal TimeSpan? Enter(ref bool held, string attempt, TimeSpan? timeout, CancellationToken cancellation)
         {
-            try
-            {
-            }
-            finally
-            {
-                held = Claim();
-            }
-            return held ? timeout : Await(ref held, attempt, timeout, cancellation);
+            if (Interlocked.CompareExchange(ref state, Taken, Free) != Free)
+                return Await(ref held, attempt, timeout, cancellation);
+            held = true;
+            return timeout;
+        }
+
+        /// <summary>Enters, in such a try, if nobody is in it.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        internal bool TryEnter(ref bool held, string attempt)
+        {
+            if (Interlocked.CompareExchange(ref state, Taken, Free) == Free)
+                held = true;
+            else
+                Refuse(attempt);
+            return held;
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -129,8 +127,8 @@ namespace Tachyon
                 Monitor.PulseAll(gate);
         }
 
-        /// <summary>For who has tried in vain: throws where it makes no sense to wait.</summary>
-        internal void Refuse(string attempt)
+        /// <summary>Throws where it makes no sense to wait.</summary>
+        void Refuse(string attempt)
         {
             if (writer == Thread.CurrentThread)
                 throw new BusyException(attempt + ": this thread is writing a message in place", Errors.EBUSY);
@@ -138,8 +136,7 @@ namespace Tachyon
                 throw Errors.Disposed(attempt);
         }
 
-        /// <summary>Enter() for who has tried in vain.</summary>
-        internal TimeSpan? Await(ref bool held, string attempt, TimeSpan? timeout, CancellationToken cancellation)
+        TimeSpan? Await(ref bool held, string attempt, TimeSpan? timeout, CancellationToken cancellation)
         {
             Refuse(attempt);
             var clock = new Clock(timeout);
@@ -150,13 +147,7 @@ namespace Tachyon
                     for (; ; )
                     {
                         Refuse(attempt);
-                        try
-                        {
-                        }
-                        finally
-                        {
-                            held = Mark(Wanted) == Free; // others may wait, too
-                        }
+                        held = Mark(Wanted) == Free; // others may wait, too
                         if (held)
                             break;
                         cancellation.ThrowIfCancellationRequested();
