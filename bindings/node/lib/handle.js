@@ -267,6 +267,7 @@ export class Handle {
         do {
           const got = attempt();
           if (got !== null) return got;
+          await null; // lets other promises go on: one may have the reply that the peer waits for
         } while (performance.now() < until);
         const begin = performance.now();
         await this.waitData(limit);

@@ -9,12 +9,13 @@ import { NO_DATA, bytesOf, checkTypeId, copied } from './handle.js';
 import { allocate, native } from './native.js';
 import { SECRET } from './secret.js';
 import { Stream, limitOf } from './stream.js';
-import { Limit } from './wait.js';
+import { FOREVER, Limit } from './wait.js';
 import { out, outWords } from './words.js';
 
 const CALLS_AT_ONCE = 100;
 const SHORT_OF = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS']); // errors of accept() that pass
 const BACK_OFF = 100; // milliseconds
+const OVER = Symbol('no call is left');
 const reply = allocate(64);
 const replyWords = new BigUint64Array(reply.bytes);
 const replyInts = new Uint32Array(reply.bytes);
@@ -60,12 +61,28 @@ function failure({ typeId, data }) {
   return new RpcError(typeId, words);
 }
 
+/**
+ * How long a caller looks for replies: until there is no call left, which ends its sleep as a reply
+ * would. Its only wait is that sleep, as nothing else receives there.
+ */
+class WhileCalled extends Limit {
+  #give;
+
+  wait(start) {
+    return super.wait((give, fail) => start((this.#give = give), fail));
+  }
+
+  end() {
+    this.#give?.();
+  }
+}
+
 /** The calling end. */
 export class Caller extends RpcEnd {
   #handle;
   #pending = new Map(); // id: { resolve, reject }
   #submitting = 0;
-  #pumping = null; // an AbortController while replies are waited for
+  #pumping = null; // a WhileCalled, while replies are waited for
 
   constructor(secret, connection) {
     super(secret, connection);
@@ -105,10 +122,11 @@ export class Caller extends RpcEnd {
         this.#submitting--;
       }
       this.#pump();
+      if (limit === FOREVER) return await answered;
       return await limit.wait((resolve, reject) => void answered.then(resolve, reject));
     } finally {
       if (id !== null && this.#pending.delete(id) && !handle.closed) native.rpcForget(handle.rpc, id);
-      if (this.#pending.size === 0 && this.#submitting === 0) this.#pumping?.abort();
+      if (this.#pending.size === 0 && this.#submitting === 0) this.#pumping?.end();
     }
   }
 
@@ -135,17 +153,12 @@ export class Caller extends RpcEnd {
 
   async #pump() {
     if (this.#pumping) return;
+    this.#pumping = new WhileCalled();
+    const called = () => this.#pending.size > 0 || this.#submitting > 0;
     try {
-      while (this.#pending.size > 0 || this.#submitting > 0) {
-        this.#pumping = new AbortController();
-        try {
-          await this.#handle.receive(() => this.#tryReply(), new Limit({ signal: this.#pumping.signal }));
-        } catch (error) {
-          if (!this.#pumping.signal.aborted) throw error;
-        }
-      }
+      while (called()) await this.#handle.receive(() => (called() ? this.#tryReply() : OVER), this.#pumping);
     } catch (error) {
-      for (const { reject } of [...this.#pending.values()]) reject(error);
+      for (const { reject } of this.#pending.values()) reject(error);
     } finally {
       this.#pumping = null;
     }

@@ -8,7 +8,7 @@ import { newPath, script } from './ends.js';
 
 async function pair(t, options) {
   const path = newPath();
-  const [server, caller] = await Promise.all([Server.listen(path, options), Caller.connect(path)]);
+  const [server, caller] = await Promise.all([Server.listen(path, options), Caller.connect(path, options)]);
   t.after(() => [server, caller].forEach((end) => end.close()));
   return [server, caller];
 }
@@ -72,6 +72,34 @@ test('a call that was given up is over: it is forgotten, and its late reply drop
   assert.equal((await third).toString(), '3');
   const { dropped, replies, stored } = caller.stats();
   assert.deepEqual([dropped, replies, stored, server.stats().replies], [2, 1, 0, 3]);
+});
+
+test('a process does not live on for a call that was given up', { timeout: 60_000 }, async (t) => {
+  const path = newPath();
+  const source = `
+    import { Caller } from 'tachyon';
+    const caller = await Caller.connect(process.argv.at(-1));
+    await caller.call('x', 1, { timeout: 20 }).catch((error) => console.log(error.name));
+  `;
+  const child = script(t, source, path);
+  const server = await Server.listen(path);
+  t.after(() => server.close());
+  assert.equal(await child.ended, 0);
+  assert.equal((await child.printed).trim(), 'TimeoutError');
+});
+
+test('who looks for a message holds no promise up: a reply goes out while the next request is looked for', async (t) => {
+  const spin = 5000;
+  const [server, caller] = await pair(t, { spin });
+  const serving = server.serve(async (request) => {
+    await null;
+    return request.data;
+  });
+  const begin = performance.now();
+  for (let i = 0; i < 3; i++) assert.equal((await caller.call(`${i}`)).toString(), `${i}`);
+  assert.ok(performance.now() - begin < spin);
+  caller.close();
+  await serving;
 });
 
 test('a full ring is waited for at every size: those of 41 to 48 bytes need a second line for their id', async (t) => {
