@@ -21,8 +21,8 @@ export interface Options extends Waiting {
   maxCapacity?: number;
   /**
    * How long a wait looks for a message before it sleeps, in milliseconds; 0: not at all. Default:
-   * learned, up to 0.02 for promises and 0.1 for calls that block. Other promises go on meanwhile; timers and
-   * descriptors wait.
+   * learned, up to 0.02 for promises and 0.1 for calls that block. Other promises go on meanwhile, and the
+   * event loop turns every millisecond.
    */
   spin?: number;
   prefault?: boolean;

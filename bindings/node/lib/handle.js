@@ -267,7 +267,8 @@ export class Handle {
         do {
           const got = attempt();
           if (got !== null) return got;
-          await null; // lets other promises go on: one may have the reply that the peer waits for
+          // Lets other promises go on: one may have the reply that the peer waits for.
+          await (breathes() ? breath() : null);
         } while (performance.now() < until);
         const begin = performance.now();
         await this.waitData(limit);

@@ -154,6 +154,7 @@ export class Watcher {
 let turned = performance.now();
 let steps = 0;
 let due = false;
+let breathing = null;
 
 /** Whether to take a breath() before going on: looked at now and then. */
 export function breathes() {
@@ -163,14 +164,17 @@ export function breathes() {
 
 /**
  * Lets the event loop turn: calls that never have to wait would otherwise keep it from its other
- * work, as promises alone do not let it turn.
+ * work, as promises alone do not let it turn. One breath for all who want it: the first to go on
+ * would keep the others from theirs.
  */
 export function breath() {
-  return new Promise((resolve) => {
+  breathing ??= new Promise((resolve) => {
     setImmediate(() => {
       turned = performance.now();
       due = false;
+      breathing = null;
       resolve();
     });
   });
+  return breathing;
 }
