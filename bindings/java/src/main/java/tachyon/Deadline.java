@@ -43,6 +43,7 @@ final class Deadline {
             turn.acquire();
             return true;
         }
-        return turn.tryAcquire(left(), TimeUnit.NANOSECONDS);
+        // Whoever does not wait is not interrupted.
+        return this != NOW && turn.tryAcquire(left(), TimeUnit.NANOSECONDS);
     }
 }

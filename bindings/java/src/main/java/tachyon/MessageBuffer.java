@@ -20,6 +20,9 @@ public final class MessageBuffer {
 
     /** A buffer for messages of at most that many bytes, at first. */
     public MessageBuffer(int capacity) {
+        if (capacity < 0) {
+            throw new IllegalArgumentException("a buffer of %d bytes".formatted(capacity));
+        }
         grow(capacity);
     }
 

@@ -168,6 +168,8 @@ final class Native {
             CRITICAL_HEAP, "tachyon_bus_send_records", JAVA_LONG, JAVA_LONG, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_LONG);
     private static final MethodHandle WAIT_SPACE =
             function(PLAIN, "tachyon_bus_wait_space", JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_LONG);
+    private static final MethodHandle POLL_SPACE =
+            function(CRITICAL, "tachyon_bus_wait_space", JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_LONG);
 
     static int trySend(long bus, MemorySegment data, int size, int typeId) {
         try {
@@ -204,6 +206,15 @@ final class Native {
     static long trySendRecords(long bus, MemorySegment records, long size, long count, int typeId) {
         try {
             return (long) SEND_RECORDS.invokeExact(bus, records, size, count, typeId, 0L);
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    /** Looks, and does not wait. */
+    static int pollSpace(long bus, long size) {
+        try {
+            return (int) POLL_SPACE.invokeExact(bus, size, 0L);
         } catch (Throwable e) {
             throw unexpected(e);
         }

@@ -64,9 +64,9 @@ public final class Options {
         return this;
     }
 
-    /** How long a wait polls before it sleeps; negative: not at all. */
+    /** How long a wait polls before it sleeps; zero: not at all. At first as long as pays, up to 100 microseconds. */
     public Options spin(Duration time) {
-        spin = time.toNanos();
+        spin = time.isPositive() ? time.toNanos() : -1; // C's zero is its default
         return this;
     }
 

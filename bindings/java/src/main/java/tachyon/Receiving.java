@@ -23,6 +23,7 @@ final class Receiving {
     static final long CORRELATION_ID = 24;
     static final long TYPE_ID = 32;
 
+    private static final int FRAME = 64; // the least room that a message takes
     private static final int SMALL = 4096; // messages up to this size take one call
 
     /**
@@ -41,12 +42,15 @@ final class Receiving {
     private final Handle handle;
     private final Turn turn;
     private final int polls;
+    private final long mostMessages; // that the ring can hold
     private final byte[] small = new byte[SMALL];
     private final MemorySegment smallMemory = MemorySegment.ofArray(small);
     private final MemorySegment raw = Arena.ofAuto().allocate(MESSAGE_SIZE, 8);
 
     Receiving(Object owner, Handle handle) {
-        polls = handle.look(Properties::of).spin().isZero() ? 0 : POLLS; // none on one CPU
+        Properties properties = handle.look(Properties::of);
+        polls = properties.spin().isZero() ? 0 : POLLS; // none on one CPU
+        mostMessages = properties.recvCapacity() / FRAME;
         this.owner = owner;
         this.handle = handle;
         turn = handle.receiving;
@@ -89,7 +93,7 @@ final class Receiving {
             return false;
         }
         try {
-            return isThere(Native.waitData(handle.address(), 0)) || awaitData(deadline);
+            return isThere(Native.pollData(handle.address())) || awaitData(deadline);
         } finally {
             leave();
         }
@@ -238,9 +242,10 @@ final class Receiving {
         if (!enter(deadline)) {
             return null;
         }
+        long most = Math.min(max, mostMessages); // so max may be the largest number that there is
         try (Arena arena = Arena.ofConfined()) {
-            MemorySegment messages = arena.allocate(MESSAGE_SIZE * max, 8);
-            long count = repeat(bus -> Native.tryRecvBatch(bus, messages, max), deadline);
+            MemorySegment messages = arena.allocate(MESSAGE_SIZE * most, 8);
+            long count = repeat(bus -> Native.tryRecvBatch(bus, messages, most), deadline);
             return count < 0 ? null : new Batch(handle, messages, (int) count);
         } finally {
             leave();

@@ -64,7 +64,7 @@ final class Sending {
             return false;
         }
         try {
-            return isThere(Native.waitSpace(handle.address(), size, 0)) || awaitRoom(size, deadline);
+            return isThere(Native.pollSpace(handle.address(), size)) || awaitRoom(size, deadline);
         } finally {
             leave();
         }

@@ -54,6 +54,7 @@ class BusTest {
             ends.consumer.recv(buffer);
             assertEquals(2, buffer.segment().get(ValueLayout.JAVA_LONG, 8));
             assertThrows(IndexOutOfBoundsException.class, () -> buffer.segment().get(ValueLayout.JAVA_LONG, 16));
+            assertThrows(IllegalArgumentException.class, () -> new MessageBuffer(-1)); // C takes no negative sizes
         }
     }
 
@@ -251,6 +252,9 @@ class BusTest {
             assertEquals(Duration.ofNanos(1234), properties.spin());
             assertTrue(properties.trusted());
             assertEquals((int) ProcessHandle.current().pid(), properties.peerPid());
+        }
+        try (Ends ends = new Ends(new Options().spin(Duration.ZERO))) {
+            assertEquals(Duration.ZERO, ends.consumer.properties().spin());
         }
         TachyonException e =
                 assertThrows(TachyonException.class, () -> Bus.connect(Ends.path(), new Options().socketMode(1 << 20)));

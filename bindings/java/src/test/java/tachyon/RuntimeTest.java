@@ -89,6 +89,10 @@ class RuntimeTest {
                         () -> ends.consumer.messages().iterator().hasNext());
                 return Thread.currentThread().isInterrupted();
             });
+            Ends.await(() -> sleeps(ends.consumer) > 0);
+            Thread.currentThread().interrupt();
+            assertTrue(ends.consumer.tryRecv().isEmpty()); // nor where another thread has its turn
+            assertTrue(Thread.interrupted());
             iterating.thread.interrupt();
             assertTrue(iterating.get());
         }

@@ -5,6 +5,19 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.IOException;
+import java.lang.ProcessBuilder.Redirect;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -61,6 +74,49 @@ class TurnTest {
         turn.open();
         assertTrue(turn.tryEnter());
         assertTrue(turn.tryEnter());
+    }
+
+    /**
+     * The first thread's note and its look are two instructions that no test can come between. But a
+     * newcomer takes no turn before all threads have stopped, and one that is in a critical call
+     * does not stop: this one's writes more than a pipe holds, until another process reads.
+     */
+    @Test
+    void aNewcomerStopsAllThreads() throws Exception {
+        Path pipe = Path.of(Ends.path());
+        Path reading = Path.of(pipe + "-reading");
+        assertEquals(0, new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor());
+        Turn turn = new Turn();
+        assertTrue(new Ends.Running<>(turn::tryEnter).get()); // and is inside for ever
+        try (FileChannel file = FileChannel.open(pipe, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
+            Ends.Running<?> busy = new Ends.Running<>(() -> write(pipe, new byte[1 << 18]));
+            file.read(ByteBuffer.allocate(1)); // it is in the call
+            String read = "sleep 0.5; touch " + reading + "; head -c 262143 " + pipe;
+            Process reader = new ProcessBuilder("sh", "-c", read).redirectOutput(Redirect.DISCARD).start();
+            assertFalse(turn.tryEnter());
+            assertTrue(Files.exists(reading));
+            busy.get();
+            assertEquals(0, reader.waitFor());
+        }
+    }
+
+    private static Void write(Path path, byte[] data) throws IOException {
+        Linker linker = Linker.nativeLinker();
+        try (Arena arena = Arena.ofConfined()) {
+            MethodHandle open = linker.downcallHandle(
+                    linker.defaultLookup().find("open").orElseThrow(),
+                    FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
+            MethodHandle write = linker.downcallHandle(
+                    linker.defaultLookup().find("write").orElseThrow(),
+                    FunctionDescriptor.of(ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_LONG),
+                    Linker.Option.critical(true));
+            int fd = (int) open.invokeExact(arena.allocateFrom(path.toString()), 2); // O_RDWR
+            long written = (long) write.invokeExact(fd, MemorySegment.ofArray(data), (long) data.length);
+            assertEquals(data.length, written);
+        } catch (Throwable e) {
+            throw Native.unexpected(e);
+        }
+        return null;
     }
 
     @Test
