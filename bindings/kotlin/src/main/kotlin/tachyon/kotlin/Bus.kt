@@ -5,7 +5,6 @@ import java.time.Duration.ZERO
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.flow
 import tachyon.Bus as JavaBus
-import tachyon.WaitTimeoutException
 
 /**
  * One end of a connection between two processes of this machine: messages, bytes with a 32-bit
@@ -66,16 +65,8 @@ public class Bus internal constructor(private val java: JavaBus) : AutoCloseable
     @PublishedApi
     internal suspend fun open(size: Long): Slot = inRoom(size) { Slot(java.reserve(size, ZERO)) }
 
-    /** Another coroutine may take the room between the look and the try. */
-    private suspend inline fun <T> inRoom(size: Long, attempt: () -> T): T {
-        while (true) {
-            if (!java.awaitRoom(size, ZERO)) awaitRoom(size)
-            try {
-                return attempt()
-            } catch (_: WaitTimeoutException) {
-            }
-        }
-    }
+    private suspend inline fun <T> inRoom(size: Long, attempt: () -> T): T =
+        room.attempt({ java.awaitRoom(size, it) }, attempt)
 
     /** Sends each record as a message of its own: they lie packed in [records], each of [recordSize] bytes. */
     public suspend fun sendRecords(records: MemorySegment, recordSize: Long, typeId: UInt = 0u) {
@@ -146,6 +137,14 @@ public class Bus internal constructor(private val java: JavaBus) : AutoCloseable
     /** Receives a message into a buffer that is used again and again, if there is one, and tells whether there was. */
     public fun tryReceiveInto(buffer: MessageBuffer): Boolean = java.tryRecv(buffer)
 
+    /** [receive] into a buffer that is used again and again: what need not wait allocates nothing. */
+    public suspend fun receiveInto(buffer: MessageBuffer): Unit =
+        if (java.tryRecv(buffer)) Unit else receiveIntoWaiting(buffer)
+
+    private suspend fun receiveIntoWaiting(buffer: MessageBuffer) {
+        do awaitData() while (!java.tryRecv(buffer))
+    }
+
     /** [receive], but null where either end was closed in good order. */
     public suspend fun receiveOrNull(): Message? =
         try {
@@ -159,18 +158,9 @@ public class Bus internal constructor(private val java: JavaBus) : AutoCloseable
     /** What is received, until either end closes in good order; where the bus ends otherwise, it fails. */
     public fun messages(): Flow<Message> = flow { while (true) emit(receiveOrNull() ?: break) }
 
-    private suspend fun awaitData() = data.until { java.awaitData(it) }
+    private suspend fun awaitData() = data.until(java::awaitData)
 
-    /** Another coroutine may take the message between the look and the try. */
-    private suspend inline fun <T> onData(attempt: () -> T): T {
-        while (true) {
-            if (!java.awaitData(ZERO)) awaitData()
-            try {
-                return attempt()
-            } catch (_: WaitTimeoutException) {
-            }
-        }
-    }
+    private suspend inline fun <T> onData(attempt: () -> T): T = data.attempt(java::awaitData, attempt)
 
     /** Shows the next message to [view] where it lies in the ring. It cannot suspend, as the lease is its thread's own. */
     public suspend inline fun <R> receiveLease(crossinline view: (Lease) -> R): R = takeLease().use { view(it) }

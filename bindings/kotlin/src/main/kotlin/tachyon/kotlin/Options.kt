@@ -1,7 +1,6 @@
 package tachyon.kotlin
 
 import kotlin.time.Duration
-import kotlin.time.Duration.Companion.nanoseconds
 import kotlin.time.toJavaDuration
 import tachyon.Options as JavaOptions
 
@@ -48,7 +47,7 @@ public class Options(
             .allowedUids(*IntArray(allowedUids.size) { allowedUids.elementAt(it).toInt() })
 
     init {
-        spin?.let { java.spin((if (it.isPositive()) it else (-1).nanoseconds).toJavaDuration()) }
+        spin?.let { java.spin(it.toJavaDuration()) }
         handshakeTimeout?.let { java.handshakeTimeout(it.toJavaDuration()) }
         numaNode?.let { java.numaNode(it) }
         if (prefault) java.prefault()

@@ -1,8 +1,10 @@
 package tachyon.kotlin
 
+import java.time.Duration
 import java.time.Duration.ZERO
 import java.util.concurrent.ConcurrentLinkedQueue
-import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
 import tachyon.Caller as JavaCaller
@@ -20,6 +22,7 @@ public class Caller internal constructor(private val java: JavaCaller) : AutoClo
     public val blocking: JavaCaller get() = java
 
     private val spin = java.properties().spin
+    private val reply = Waiting(spin)
     private val room = Waiting(spin)
     private val turn = Mutex()
     private val forgotten = ConcurrentLinkedQueue<JavaPendingCall>()
@@ -33,24 +36,13 @@ public class Caller internal constructor(private val java: JavaCaller) : AutoClo
     /** Calls, and does not wait for the reply. */
     public suspend fun submit(request: ByteArray, typeId: UInt): PendingCall =
         inTurn {
-            val size = request.size.toLong()
-            while (!java.awaitRoom(size, ZERO)) room.until { java.awaitRoom(size, it) }
-            PendingCall(this, java.submit(request, typeId.toInt()))
+            room.attempt({ java.awaitRoom(request.size.toLong(), it) }) {
+                PendingCall(this, java.submit(request, typeId.toInt(), ZERO))
+            }
         }
 
-    internal suspend fun await(call: JavaPendingCall, store: (Result<ByteArray>) -> Unit) = inTurn {
-        fun take(await: () -> ByteArray) =
-            try {
-                store(Result.success(await()))
-            } catch (e: RpcException) {
-                store(Result.failure(e))
-            }
-        try {
-            take { call.await(spin) }
-        } catch (_: WaitTimeoutException) {
-            sleeping { take { call.await() } }
-        }
-    }
+    /** Runs [attempt] in turn until it gets the reply. */
+    internal suspend fun awaitReply(attempt: (Duration) -> Boolean) = inTurn { reply.until(attempt) }
 
     private suspend inline fun <T> inTurn(block: () -> T): T =
         turn.withLock {
@@ -92,8 +84,22 @@ public class PendingCall internal constructor(private val caller: Caller, privat
 
     /** Waits for the reply; failures as of [Caller.call]. After a cancellation the call is still outstanding. */
     public suspend fun await(): ByteArray {
-        if (outcome == null) caller.await(java) { outcome = it }
+        if (outcome == null) caller.awaitReply(::take)
         return outcome!!.getOrThrow()
+    }
+
+    /** Stores what it takes, so that a cancellation loses nothing. Another coroutine may have done it. */
+    private fun take(timeout: Duration): Boolean {
+        if (outcome != null) return true
+        outcome =
+            try {
+                Result.success(java.await(timeout))
+            } catch (e: RpcException) {
+                Result.failure(e)
+            } catch (_: WaitTimeoutException) {
+                return false
+            }
+        return true
     }
 
     /** Gives the call up, if its reply did not come. */
@@ -116,15 +122,7 @@ public class Server internal constructor(private val java: JavaServer) : AutoClo
     private val replying = Mutex()
 
     /** Waits for a request. */
-    public suspend fun serve(): Request {
-        while (true) {
-            if (!java.awaitRequest(ZERO)) data.until { java.awaitRequest(it) }
-            try {
-                return Request(this, java.serve(ZERO))
-            } catch (_: WaitTimeoutException) { // another coroutine has taken it
-            }
-        }
-    }
+    public suspend fun serve(): Request = data.attempt(java::awaitRequest) { Request(this, java.serve(ZERO)) }
 
     /**
      * Answers requests, one after the other, until the client closes or dies, or this end is closed:
@@ -145,11 +143,8 @@ public class Server internal constructor(private val java: JavaServer) : AutoClo
         }
     }
 
-    internal suspend fun reply(size: Int, reply: () -> Unit) =
-        replying.withLock {
-            while (!java.awaitRoom(size.toLong(), ZERO)) room.until { java.awaitRoom(size.toLong(), it) }
-            reply()
-        }
+    internal suspend fun reply(size: Long, reply: () -> Unit) =
+        replying.withLock { room.attempt({ java.awaitRoom(size, it) }, reply) }
 
     public val properties: Properties get() = java.properties()
 
@@ -186,11 +181,12 @@ public class Request internal constructor(private val server: Server, private va
 
     /** Answers; waits while the ring is full. After [TooLargeException] it can still be failed. */
     public suspend fun reply(reply: ByteArray, typeId: UInt = 0u): Unit =
-        server.reply(reply.size) { java.reply(reply, typeId.toInt()) }
+        server.reply(reply.size.toLong()) { java.reply(reply, typeId.toInt()) }
 
     /** Makes the call an [RpcException] at the caller. */
     public suspend fun fail(code: UInt, text: String): Unit =
-        server.reply(minOf(text.length, SHORT)) { java.fail(code.toInt(), text) }
+        // What no message can hold of the text is cut off.
+        server.reply(minOf(text.encodeToByteArray().size.toLong(), server.properties.maxSendSize)) { java.fail(code.toInt(), text) }
 
     internal suspend fun answer(procedures: Procedures) {
         val procedure =
@@ -198,9 +194,9 @@ public class Request internal constructor(private val server: Server, private va
         val reply =
             try {
                 procedure(data)
-            } catch (e: CancellationException) {
-                throw e
             } catch (e: Exception) {
+                // A CancellationException, too, where it is not this coroutine that was cancelled: of a withTimeout.
+                currentCoroutineContext().ensureActive()
                 return fail(RpcCode.EXCEPTION, "${e::class.simpleName}: ${e.message}")
             }
         try {
@@ -208,9 +204,5 @@ public class Request internal constructor(private val server: Server, private va
         } catch (e: TooLargeException) {
             fail(RpcCode.TOO_LARGE, e.message.orEmpty())
         }
-    }
-
-    private companion object {
-        const val SHORT = 4096
     }
 }

@@ -13,10 +13,12 @@ import kotlin.test.assertFalse
 import kotlin.test.assertNull
 import kotlin.test.assertTrue
 import kotlin.time.Duration
+import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.TimeoutCancellationException
 import kotlinx.coroutines.async
 import kotlinx.coroutines.awaitAll
+import kotlinx.coroutines.cancel
 import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.launch
@@ -42,6 +44,10 @@ class BusTest {
             assertTrue(consumer.tryReceiveInto(buffer))
             assertContentEquals(data, buffer.toBytes())
             assertEquals(4, buffer.typeId())
+            producer.send(data, 5u)
+            consumer.receiveInto(buffer)
+            assertContentEquals(data, buffer.toBytes())
+            assertEquals(5, buffer.typeId())
         }
         assertNull(consumer.tryReceive())
         assertFalse(consumer.tryReceiveInto(buffer))
@@ -55,6 +61,12 @@ class BusTest {
         yield()
         for (text in listOf("a", "b", "c")) producer.send(text.encodeToByteArray())
         assertEquals(setOf("a", "b", "c"), receiving.awaitAll().toSet())
+        val buffer = MessageBuffer(1)
+        val receivingInto = async { consumer.receiveInto(buffer) }
+        yield()
+        producer.send("d".encodeToByteArray())
+        receivingInto.await()
+        assertEquals("d", buffer.toBytes().decodeToString())
 
         val sending = launch { repeat(100) { producer.send(bytes(1000), it.toUInt()) } } // there is room for three
         repeat(100) { assertEquals(it.toUInt(), consumer.receive().typeId) }
@@ -64,6 +76,7 @@ class BusTest {
     @Test
     fun `cancellation ends a wait and loses nothing`() = withBuses(Options(capacity = 4096)) { consumer, producer ->
         assertFailsWith<TimeoutCancellationException> { withTimeout(BLINK) { consumer.receive() } }
+        assertFailsWith<TimeoutCancellationException> { withTimeout(BLINK) { consumer.receiveInto(MessageBuffer(1)) } }
         assertFailsWith<TimeoutCancellationException> { withTimeout(BLINK) { consumer.receiveLease() } }
         assertFailsWith<TimeoutCancellationException> { withTimeout(BLINK) { consumer.receiveRecords(Tick) {} } }
         var sent = 0u
@@ -85,6 +98,21 @@ class BusTest {
     }
 
     @Test
+    fun `who is cancelled goes on until it has to wait`() = withBuses { consumer, producer ->
+        val received = mutableListOf<String>()
+        launch(start = CoroutineStart.UNDISPATCHED) {
+            cancel()
+            for (text in listOf("a", "b")) producer.send(text.encodeToByteArray())
+            received += consumer.receive().text
+            val buffer = MessageBuffer(1)
+            consumer.receiveInto(buffer)
+            received += buffer.toBytes().decodeToString()
+            consumer.receive()
+        }
+        assertEquals(listOf("a", "b"), received)
+    }
+
+    @Test
     fun `messages flow until the peer closed`() = withBuses { consumer, producer ->
         val received = async { consumer.messages().toList().map { it.text } }
         for (text in listOf("a", "b", "c")) producer.send(text.encodeToByteArray())
@@ -95,6 +123,7 @@ class BusTest {
         assertNull(consumer.receiveOrNull())
         consumer.close()
         assertFailsWith<CancelledException> { consumer.receive() }
+        assertNull(consumer.receiveOrNull())
         assertFailsWith<CancelledException> { producer.send(byteArrayOf()) }
     }
 
@@ -111,11 +140,7 @@ class BusTest {
 
     @Test
     fun `a killed peer is an error of its own`() = test { path ->
-        val java = Path.of(System.getProperty("java.home"), "bin/java").toString()
-        val child =
-            ProcessBuilder(java, "--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"), "tachyon.kotlin.LastWordsKt", path)
-                .inheritIO()
-                .start()
+        val child = lastWords(path)
         Bus.listen(path).use { bus ->
             assertEquals("last words", bus.receive().text)
             val receiving = async { assertFailsWith<PeerDeadException> { bus.messages().toList() } }
