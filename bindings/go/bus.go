@@ -179,9 +179,11 @@ func (b *Bus) Send(ctx context.Context, data []byte, typeID uint32) error {
 	}
 	defer b.sending.give()
 	w := first(ctx)
-	_, err := settle(ctx, "send", b.send(data, typeID, &w), &w, func(w *C.struct_shim_wait) C.int64_t {
-		return b.send(data, typeID, w)
-	})
+	r := b.send(data, typeID, &w)
+	if r == 0 { // without a closure
+		return nil
+	}
+	_, err := settle(ctx, "send", r, &w, func(w *C.struct_shim_wait) C.int64_t { return b.send(data, typeID, w) })
 	return err
 }
 

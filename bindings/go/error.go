@@ -3,6 +3,8 @@ package tachyon
 // #cgo pkg-config: tachyon
 // #include <stdlib.h>
 // #include "shim.h"
+// #cgo noescape shim_words
+// #cgo nocallback shim_words
 import "C"
 
 import (
@@ -75,11 +77,12 @@ func failure(result int64, w *C.struct_shim_wait, attempt string) error {
 	if sentinel, ok := sentinels[errno]; ok {
 		err = sentinel
 	}
-	if w == nil || w.words == nil {
+	if w == nil || w.words == 0 {
 		return fmt.Errorf("%s: %w", attempt, err)
 	}
-	defer C.free(unsafe.Pointer(w.words))
-	return &failed{attempt + ": " + C.GoString(w.words), err}
+	words := C.shim_words(w)
+	defer C.free(unsafe.Pointer(words))
+	return &failed{attempt + ": " + C.GoString(words), err}
 }
 
 // unasked is how long a wait goes on before it arranges to be ended by its context: that costs

@@ -9,12 +9,17 @@
 #include <string.h>
 #include <tachyon.h>
 
-/* How long a call waits, what ends its wait (or -1), and, where it failed, why: to be freed, or NULL. */
+/* How long a call waits, what ends its wait (or -1), and, where it failed, why. */
 struct shim_wait {
         int64_t timeout_ns;
         int interrupt_fd;
-        char *words;
+        uintptr_t words; /* see shim_words(). No pointer: cgo looks for Go's behind each, for 5 ns a call */
 };
+
+/* To be freed, or NULL. */
+static inline char *shim_words(const struct shim_wait *wait) {
+        return (char *)wait->words;
+}
 
 /* Not errors: the call is to be made again, or the time is over. */
 static inline int shim_again(int64_t result) {
@@ -24,7 +29,7 @@ static inline int shim_again(int64_t result) {
 /* The library's words are those of this thread: to be taken before the goroutine is in another. */
 static inline void shim_explain(int64_t result, struct shim_wait *wait) {
         if (result < 0 && !shim_again(result) && *tachyon_error_detail())
-                wait->words = strdup(tachyon_error_detail());
+                wait->words = (uintptr_t)strdup(tachyon_error_detail());
 }
 
 /* The call's result; while it sleeps, the descriptor ends it. */
