@@ -3,9 +3,12 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <functional>
 #include <future>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <tachyon.hpp>
 #include <thread>
@@ -156,6 +159,21 @@ TEST_CASE("iteration ends where the peer closed") {
         CHECK(sum == 10);
         CHECK_THROWS_AS(pair.consumer.recv(), tachyon::ClosedError);
         CHECK_THROWS_AS(pair.producer.send("x"), tachyon::CancelledError);
+}
+
+TEST_CASE("iteration gives a message back before it waits for the next") {
+        Pair pair(ring(4096));
+        auto sending = std::async(std::launch::async, [&] {
+                for (int i = 0; i < 5; i++)
+                        pair.producer.send(std::string(3000, 'x')); /* there is room for one */
+                pair.producer.close();
+        });
+        std::size_t size = 0;
+
+        for (Message &message : pair.consumer)
+                size += message.size();
+        CHECK(size == 15000);
+        sending.get();
 }
 
 TEST_CASE("a peer that was killed is no orderly end") {
@@ -397,6 +415,82 @@ TEST_CASE("whatever an endpoint throws, its caller is told") {
         CHECK(pair.caller.call("hello", 2, 30s).text() == "hello");
         pair.caller.close();
         serving.get();
+}
+
+TEST_CASE("a signal leaves no request unanswered") {
+        tachyon::Options options;
+        options.reply_capacity = 4096;
+        RpcPair pair(options);
+        std::vector<tachyon::PendingCall> calls;
+        std::atomic<bool> over{false};
+        std::atomic<int> asked{0};
+        std::thread serving([&] {
+                while (!over) {
+                        try {
+                                pair.server.serve_forever({{1, [&](const tachyon::Request &) {
+                                                                    asked++;
+                                                                    return std::string(1000, 'x');
+                                                            }}});
+                        } catch (const tachyon::InterruptedError &) { /* while it waited for a request */
+                        }
+                }
+        });
+        struct sigaction action{}, before;
+
+        action.sa_handler = [](int) {};
+        sigaction(SIGUSR1, &action, &before);
+        for (int i = 0; i < 8; i++)
+                calls.push_back(pair.caller.submit("", 1));
+        while (asked < 4) /* there is no room for a fourth reply */
+                std::this_thread::sleep_for(1ms);
+        for (int i = 0; i < 20; i++) {
+                pthread_kill(serving.native_handle(), SIGUSR1);
+                std::this_thread::sleep_for(1ms);
+        }
+        for (tachyon::PendingCall &call : calls)
+                CHECK(call.wait(30s).size() == 1000);
+        over = true;
+        pair.caller.close();
+        serving.join();
+        sigaction(SIGUSR1, &before, nullptr);
+}
+
+TEST_CASE("a thread can be cancelled in an endpoint") {
+        RpcPair pair;
+        std::promise<void> inside;
+        pthread_t thread;
+        void *end = nullptr;
+        std::function<void()> serve = [&] {
+                pair.server.serve_forever({{1, [&](const tachyon::Request &) -> std::string {
+                                                    inside.set_value();
+                                                    for (;;)
+                                                            pause();
+                                            }}});
+        };
+
+        REQUIRE(pthread_create(&thread, nullptr, [](void *run) -> void * {
+                        (*static_cast<std::function<void()> *>(run))();
+                        return nullptr;
+                }, &serve) == 0);
+        tachyon::PendingCall call = pair.caller.submit("", 1);
+        inside.get_future().wait();
+        pthread_cancel(thread);
+        pthread_join(thread, &end);
+        CHECK(end == PTHREAD_CANCELED);
+}
+
+TEST_CASE("a call that dies is given up, and an end that is replaced is closed") {
+        RpcPair pair, other;
+
+        { tachyon::PendingCall given_up = pair.caller.submit("", 1); }
+        CHECK(pair.caller.counters().outstanding == 0);
+        tachyon::PendingCall call = pair.caller.submit("", 1);
+        call = pair.caller.submit("", 1);
+        CHECK(pair.caller.counters().outstanding == 1);
+        pair.caller = std::move(other.caller); /* the call keeps the old bus, which is closed all the same */
+        for (int i = 0; i < 3; i++)
+                pair.server.serve(30s);
+        CHECK_THROWS_AS(pair.server.serve(30s), tachyon::ClosedError);
 }
 
 TEST_CASE("a request that is gone cannot be answered, and none is looked at where it is not aligned") {
