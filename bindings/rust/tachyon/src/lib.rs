@@ -146,6 +146,13 @@
 ///
 /// ```compile_fail,E0277
 /// fn send(_: impl Send) {}
+/// fn call(call: tachyon::PendingCall<'static>) {
+///     send(call);
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn send(_: impl Send) {}
 /// fn slot(slot: tachyon::Slot<'static>) {
 ///     send(slot);
 /// }

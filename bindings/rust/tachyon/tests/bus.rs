@@ -444,3 +444,80 @@ fn closers_end_the_waits_of_other_threads() {
     drop(idle);
     assert_eq!(callers[1].call(b"", 1).err(), Some(Error::Closed));
 }
+
+#[test]
+fn what_is_too_long_panics_and_what_is_not_aligned_is_told() {
+    #[repr(C, align(16))]
+    #[derive(Clone, Copy)]
+    struct Wide([u64; 2]);
+    // SAFETY: two numbers.
+    unsafe impl Record for Wide {}
+
+    let (consumer, mut producer) = pair();
+    let slot = producer.sender.reserve(100).unwrap();
+    let commit = std::panic::AssertUnwindSafe(|| slot.commit_size(101, 0));
+    assert!(std::panic::catch_unwind(commit).is_err());
+    let begin = std::time::Instant::now();
+    let late = consumer.receiver.recv_into_timeout(&mut [], SHORT);
+    assert_eq!((late, begin.elapsed() >= SHORT), (Err(Error::TimedOut), true));
+
+    let (caller, server) = rpc_pair();
+    let call = caller.submit(&[1; 16], 1).unwrap();
+    let request = server.serve().unwrap();
+    let aligned = request.as_ptr() as usize % 16 == 0;
+    assert_eq!(request.get::<Wide>().is_ok_and(|wide| wide.0[0] != 0), aligned);
+    assert_eq!(caller.counters().unwrap().outstanding, 1);
+    drop(call);
+    assert_eq!(caller.counters().unwrap().outstanding, 0);
+}
+
+#[test]
+fn a_signal_leaves_no_request_unanswered() {
+    extern "C" {
+        fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+        fn pthread_self() -> usize;
+        fn pthread_kill(thread: usize, number: i32) -> i32;
+    }
+    extern "C" fn ignore(_: i32) {}
+    const SIGUSR1: i32 = if cfg!(target_os = "macos") { 30 } else { 10 };
+
+    let folder = Folder::new();
+    let options = Options { reply_capacity: 4096, ..Default::default() };
+    // SAFETY: the handler does nothing.
+    unsafe { signal(SIGUSR1, ignore) };
+    let asked = AtomicU32::new(0);
+    let (path, (tell, told)) = (folder.bus(), std::sync::mpsc::channel());
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            let server = Server::listen_with(path, &options, Some(LONG)).unwrap();
+            // SAFETY: a thread may ask for its own name.
+            tell.send(unsafe { pthread_self() }).unwrap();
+            let mut dispatcher = Dispatcher::new();
+            dispatcher.on(1, |_| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                Ok(vec![0; 1000])
+            });
+            server.serve_forever(&mut dispatcher)
+        });
+        let caller = Caller::connect_with(folder.bus(), &options, Some(LONG)).unwrap();
+        let thread = told.recv().unwrap();
+        let strike = || {
+            for _ in 0..20 {
+                // SAFETY: the thread is there, until the caller is closed.
+                unsafe { pthread_kill(thread, SIGUSR1) };
+                thread::sleep(SHORT);
+            }
+        };
+        strike(); // while it waits for a request
+        let calls: Vec<_> = (0..8).map(|_| caller.submit(b"", 1).unwrap()).collect();
+        while asked.load(Ordering::Relaxed) < 4 {
+            thread::sleep(SHORT); // there is no room for a fourth reply
+        }
+        strike();
+        for call in &calls {
+            assert_eq!(call.wait_timeout(LONG).map(|reply| reply.len()), Ok(1000));
+        }
+        caller.close();
+        serving.join().unwrap().unwrap();
+    });
+}
