@@ -734,3 +734,30 @@ func TestCallsThatAreGivenUpAreOver(t *testing.T) {
 		t.Fatal(counters)
 	}
 }
+
+func TestWhatNobodyKeepsIsGivenUpAndClosed(t *testing.T) {
+	caller, server := rpcPair(t)
+	ctx, cancel := context.WithTimeout(forever, time.Millisecond)
+	defer cancel()
+	_, err := caller.Call(ctx, nil, 1)
+	check(t, err, context.DeadlineExceeded)
+	if counters := must(caller.Counters(forever)); counters.Outstanding != 0 {
+		t.Fatal(counters)
+	}
+	runtime.KeepAlive(server)
+
+	at := path(t)
+	ctx = soon(t)
+	go func() { must(Connect(ctx, at, nil)).Send(forever, nil, 0) }() // and keeps no bus
+	bus := must(Listen(soon(t), at, nil))
+	must(bus.Recv(soon(t)))
+	for err = nil; !errors.Is(err, ErrClosed); {
+		runtime.GC()
+		if err = ctx.Err(); err != nil {
+			t.Fatal("never closed")
+		}
+		short, cancel := context.WithTimeout(ctx, time.Millisecond)
+		_, err = bus.Recv(short)
+		cancel()
+	}
+}
