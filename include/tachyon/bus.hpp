@@ -264,7 +264,7 @@ public:
         std::optional<std::size_t> try_recv_bytes(void *buffer, std::size_t room, std::uint32_t *type_id = nullptr) {
                 std::int64_t r = tachyon_bus_recv_copy(raw(), buffer, room, type_id, 0);
 
-                if (timed_out(r))
+                if (__builtin_expect(r < 0, 0) && timed_out(r))
                         return std::nullopt;
                 return counted(r, "receive");
         }
