@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // One end of a connection, as the library knows it: what the public classes share.
 
-import { availableParallelism } from 'node:os';
+import { cpus } from 'node:os';
 
 import { EAGAIN, ECANCELED, EINTR, EMSGSIZE, ClosedError, TachyonError, check, errorOf } from './errors.js';
 import { Message } from './message.js';
@@ -13,7 +13,8 @@ import { out, outInts, outUints, outWords } from './words.js';
 const SMALL = 64; // bytes up to which a typed array may lie where C cannot see it: copied, that is quicker
 const LARGEST = 4096; // a larger message gets memory of its own
 const POOL = 16384;
-const SPIN = availableParallelism() > 1 ? 0.02 : 0; // milliseconds
+// Milliseconds. Not availableParallelism(), which is 1 where each end is pinned to a core of its own.
+const SPIN = cpus().length > 1 ? 0.02 : 0;
 const SHORT = 0.2; // milliseconds: after a sleep that was shorter, looking would have been quicker
 const SLICE = 100e6; // nanoseconds for which a call blocks, at most: a worker can be terminated between
 export const NO_DATA = Buffer.alloc(0);
