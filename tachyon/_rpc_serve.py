@@ -49,11 +49,6 @@ LARGEST_COPY = 4096
 _ANY_SIZE = c_uint64(2**64 - 1)
 
 
-def room_of(size: int) -> int:
-    """Bytes of an uncorrelated message that takes as much room as this correlated one."""
-    return 49 if 40 < size <= 48 else size
-
-
 def _free_both(owner: Any) -> None:
     """The calls, and the bus with them; or only the bus, where there were none yet."""
     if owner.rpc:
@@ -315,8 +310,7 @@ class ServingEnd(End):
 
         Returns True: armed, sleep; False: try to reply again at once.
         """
-        size = room_of(min(size, self.max_message_size))
-        status: int = _arm_space(self._handle, size)
+        status: int = _arm_space(self._handle, min(size, self.max_message_size))
         if status < 0:
             raise self._failure(status, "send on")
         return status == 0
