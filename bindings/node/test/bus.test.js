@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { test } from 'node:test';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 
 import { Bus, ClosedError, LeasesError, Listener, MessageSizeError, TachyonError, TimeoutError } from 'tachyon';
 
-import { ends, newPath } from './ends.js';
+import { ends, newPath, script } from './ends.js';
 
 test('what is sent arrives, in order, with its tag', async (t) => {
   const [a, b] = await ends(t);
@@ -145,6 +146,27 @@ test('how long a wait looks before it sleeps can be chosen', async (t) => {
   await b.send('x');
   assert.equal((await a.recv()).data.toString(), 'x');
   for (const spin of [-1, NaN, '1']) assert.throws(() => new Listener(newPath(), { spin }), RangeError);
+});
+
+test('who is pinned to one core of several looks before it sleeps, too', async (t) => {
+  const child = script(t, `
+    import { execFileSync } from 'node:child_process';
+    import { readFileSync } from 'node:fs';
+    const [, core] = readFileSync('/proc/self/status', 'latin1').match(/^Cpus_allowed_list:\\s*(\\d+)/m);
+    execFileSync('taskset', ['-acp', core, String(process.pid)]); // before the binding looks how many there are
+    const { Bus } = await import('tachyon');
+    const [a, b] = await Promise.all([Bus.listen(process.argv.at(-1)), Bus.connect(process.argv.at(-1))]);
+    const sendSoon = async () => {
+      for (let i = 0; i < 20; i++) await null;
+      a.trySend('x');
+    };
+    for (let i = 0; i < 1000; i++) await Promise.all([b.recv(), sendSoon()]);
+    console.log(a.stats().doorbells);
+    a.close();
+  `, newPath());
+  const slept = Number(await child.printed); // each sleep is ended by a doorbell
+  assert.equal(await child.ended, 0);
+  assert.equal(slept < 500, cpus().length > 1, `slept ${slept} times of 1000`);
 });
 
 test('receives that wait at the same time get a message each; one that gave up takes none', async (t) => {
