@@ -163,6 +163,17 @@ def test_a_program_that_does_not_start_is_named(
     assert told in done.stderr
 
 
+def test_a_program_that_ends_is_heard_though_the_other_one_talks(make_clone: MakeClone) -> None:
+    lines = """while role == "ping":
+        print("at work", file=sys.stderr, flush=True)
+    __import__("time").sleep(0.5)  # until it talks
+    sys.exit("no bus")"""
+    clone = make_clone(PROGRAM.replace('print("ready", flush=True)', lines))
+    done = run_bench("--languages", "go", "--clone", clone)
+    assert done.returncode == 1
+    assert done.stderr.endswith("echo ended with code 1: no bus\n")
+
+
 @pytest.mark.parametrize(
     ("instead", "told"),
     [

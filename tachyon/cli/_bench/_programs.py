@@ -15,6 +15,7 @@ from typing import Any
 from tachyon.cli import _exit, _text
 from tachyon.cli._bench._amounts import Amounts
 from tachyon.cli._bench._languages import WORKS, in_order, title
+from tachyon.cli._bench._last_words import LastWords
 
 Tell = Callable[[float, str], None]
 
@@ -110,7 +111,7 @@ class _Program:
     ) -> None:
         self._title, self._roles = title, roles
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in stop()
+        self._said = LastWords()
         self.count = FIRST_COUNT
         try:
             with tempfile.TemporaryDirectory(prefix="tachyon-", dir=_text.short_folder()) as folder:
@@ -134,7 +135,7 @@ class _Program:
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._said.file(),
             start_new_session=True,
             preexec_fn=pin,  # before the first thread of its runtime
         )
@@ -201,15 +202,8 @@ class _Program:
         line = process.stdout.readline()
         if not line:
             code = process.wait()
-            self._fail(f"{self._roles[side]} ended with code {code}: {self._last_words()}")
+            self._fail(f"{self._roles[side]} ended with code {code}: {self._said.of(side)}")
         return line.decode(errors="replace").strip()
-
-    def _last_words(self) -> str:
-        """The last line on standard error that is no part of a trace of the stack."""
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").split("\n")
-        spoken = (line for line in reversed(lines) if line.strip() and not line[0].isspace())
-        return next(spoken, "it said nothing")
 
     def _fail(self, what: str) -> None:
         raise _exit.Failure(

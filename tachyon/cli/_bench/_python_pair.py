@@ -13,6 +13,7 @@ from typing import Any
 
 import tachyon
 from tachyon.cli import _exit, _text
+from tachyon.cli._bench._last_words import LastWords
 
 PATIENCE_S = 60.0
 MOMENT_S = 2.0
@@ -24,15 +25,13 @@ class PythonPair:
     def __init__(self, cores: tuple[int, int] | None) -> None:
         self._cores = cores or (-1, -1)
         self._workers: list[subprocess.Popen[bytes]] = []
-        # What they say on standard error: their last words, should one end.
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in __exit__
+        self._said = LastWords()
 
     def __enter__(self) -> PythonPair:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
-        self._said.close()
 
     def stop(self) -> None:
         """End both processes."""
@@ -40,6 +39,7 @@ class PythonPair:
             worker.kill()
             worker.communicate()
         self._workers = []
+        self._said.close()
 
     def _start(self) -> None:
         package = os.path.dirname(os.path.dirname(os.path.abspath(tachyon.__file__)))
@@ -50,7 +50,7 @@ class PythonPair:
                 [*command, str(side), str(core)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._said,
+                stderr=self._said.file(),
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
                 start_new_session=True,
             )
@@ -111,11 +111,6 @@ class PythonPair:
         line = stdout.readline()
         if not line:
             code = self._workers[side].wait()
-            return {"error": f"a Python process ended with code {code}: {self._last_words()}"}
+            return {"error": f"a Python process ended with code {code}: {self._said.of(side)}"}
         answer: dict[str, Any] = json.loads(line)
         return answer
-
-    def _last_words(self) -> str:
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
