@@ -147,14 +147,20 @@ def test_a_handler_that_returns_lets_the_wait_go_on(pair: Pair, usr1: list[int])
 
 
 def test_a_handler_does_not_prolong_the_timeout(pair: Pair, usr1: list[int]) -> None:
+    """Counted in signals, as a busy machine's clock proves nothing: 15 fall into the timeout."""
+
+    def note(*_: object) -> None:
+        usr1.append(1)
+        assert len(usr1) < 150, "every signal prolongs it"
+
     signal.setitimer(signal.ITIMER_REAL, 0)
-    before = signal.signal(signal.SIGALRM, lambda *_: usr1.append(1))
+    before = signal.signal(signal.SIGALRM, note)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
         start = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
         with pytest.raises(tachyon.WaitTimeoutError):
             pair[1].recv(timeout=0.3)
-        assert 0.3 <= time.monotonic() - start < 3
+        assert time.monotonic() - start >= 0.3
         assert usr1
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -173,16 +179,16 @@ STRUCK_ON_THE_WAY = """
     signal.signal(signal.SIGALRM, strike)
     chance = random.Random(1)
     bus = Bus.connect(path)
-    worst = 0
-    for _ in range(2000):
+    for attempt in range(2000):
         start = time.monotonic()
         try:
             signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 200e-6))
-            bus.recv(timeout=5)
+            bus.recv(timeout=30)
         except Struck:
             pass
-        worst = max(worst, time.monotonic() - start)
-    print(worst)
+        if time.monotonic() - start > 25:
+            sys.exit(f"the signal of attempt {attempt} was lost")
+    print("none lost")
 """
 
 
@@ -206,7 +212,7 @@ def test_a_signal_before_the_sleep_is_not_lost(
     """At any moment of the way into the sleep. A lost one is noticed when the timeout is over."""
     peer = start_peer(others + STRUCK_ON_THE_WAY)
     with tachyon.Bus.listen(path, timeout=PATIENCE):
-        assert float(peer.line()) < 1
+        assert peer.line() == "none lost"
 
 
 def test_an_event_loops_wakeup_descriptor_stays_and_gets_its_bytes(
