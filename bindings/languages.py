@@ -106,6 +106,13 @@ class Builder:
         run(HERE / "csharp/make-mono", target)
         return ["mono", str(target / {"peer": "MatrixPeer.exe", "bench": "BenchPeer.exe"}[program])]
 
+    def dotnet(self, program: str) -> list[str]:
+        """The C# of .NET; csharp() is Mono's."""
+        target = self.work / "dotnet"
+        run(HERE / "csharp/make-dotnet", target)
+        name = {"peer": "MatrixPeer.dll", "bench": "BenchPeer.dll"}[program]
+        return [str(target / "dotnet"), str(target / name)]
+
     def node(self, program: str) -> list[str]:
         package = HERE / "node"
         run("npm", "ci", "--silent", "--no-audit", "--no-fund", cwd=package)
@@ -121,6 +128,7 @@ LANGUAGES: dict[str, Callable[[Builder, str], list[str]]] = {
     "java": Builder.java,
     "kotlin": Builder.kotlin,
     "csharp": Builder.csharp,
+    "dotnet": Builder.dotnet,
     "node": Builder.node,
 }
 

@@ -85,7 +85,7 @@ namespace Tachyon
             return Waiting.Async(() => Receive(timeout, cancellation), cancellation);
         }
 
-#if NET8_0_OR_GREATER && !__MonoCS__ // which has no asynchronous iterators
+#if NET8_0_OR_GREATER
         /// <summary>Messages() for await foreach.</summary>
         public async IAsyncEnumerable<Message> MessagesAsync([EnumeratorCancellation] CancellationToken cancellation = default)
         {

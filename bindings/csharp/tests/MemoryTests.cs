@@ -20,7 +20,7 @@ namespace Tachyon.Tests
 
         struct Named
         {
-            public string Name;
+            public string Name { get; set; }
         }
 
         [Test]

@@ -16,6 +16,7 @@ TITLES = {
     "java": "Java",
     "kotlin": "Kotlin",
     "csharp": "C#",
+    "dotnet": "C# on .NET",
     "node": "Node.js",
     "python": "Python",
 }
@@ -37,6 +38,7 @@ MOST_OF_RAW = {
     "java": 1.5,
     "kotlin": 1.5,
     "csharp": 2.0,
+    "dotnet": 2.0,
     "python": 2.0,
 }
 # A call is dear here, whoever makes it: records must make up for it.
