@@ -460,7 +460,8 @@ static void call_and_die(tachyon_bus *bus) {
                 pause();
 }
 
-static void dead_server_fails_calls_at_once(void) {
+/* From the death on: how long three calls take to fail. */
+static int64_t calls_of_the_dead(void) {
         tachyon_options options = TACHYON_OPTIONS_INIT;
         const char *path = path_of("server");
         tachyon_message reply;
@@ -484,8 +485,17 @@ static void dead_server_fails_calls_at_once(void) {
         start = clock_ns();
         for (int i = 0; i < 3; i++)
                 CHECK_EQ(tachyon_rpc_wait(rpc, ids[i], &reply, LONG), -TACHYON_EPEERDEAD);
-        CHECK(clock_ns() - start < SECOND);
+        start = clock_ns() - start;
         tachyon_rpc_free(rpc);
+        return start;
+}
+
+/* On a busy machine not each time, but soon. */
+static void dead_server_fails_calls_at_once(void) {
+        int attempts = 1;
+
+        while (calls_of_the_dead() >= 100 * MS)
+                CHECK(attempts++ < 5);
 }
 
 static void die_later(void *context) {
@@ -636,30 +646,49 @@ static void frames_of_the_wrong_kind_end_the_bus(void) {
         breach(false, FRAME_VALID | FRAME_CORRELATED | FRAME_REPLY | 32);
 }
 
+struct flood {
+        tachyon_rpc *server;
+        atomic_bool full; /* it has begun: the ring was full once */
+};
+
 static void *flood_main(void *context) {
         struct ring_label label = { .id = 12345, .flags = FRAME_VALID | FRAME_CORRELATED | FRAME_REPLY };
-        tachyon_bus *bus = tachyon_rpc_bus(context);
+        struct flood *flood = context;
+        tachyon_bus *bus = tachyon_rpc_bus(flood->server);
 
-        while (!bus_dead(bus))
-                if (ring_send_labelled(&bus->out, "x", 1, &label) < 0 && ring_refresh(&bus->out) < 0)
+        while (!bus_dead(bus)) {
+                if (ring_send_labelled(&bus->out, "x", 1, &label) == 0)
+                        continue;
+                atomic_store(&flood->full, true);
+                if (ring_refresh(&bus->out) < 0)
                         break;
+        }
         return NULL;
+}
+
+static int64_t lateness_in_the_flood(tachyon_rpc *caller) {
+        tachyon_message reply;
+        int64_t start = clock_ns();
+        uint64_t id;
+
+        CHECK_EQ(tachyon_rpc_call(caller, "x", 1, 0, &reply, 20 * MS), -ETIMEDOUT);
+        id = submit(caller, 1, 1);
+        CHECK_EQ(tachyon_rpc_wait(caller, id, &reply, 0), -EAGAIN);
+        return clock_ns() - start - 20 * MS;
 }
 
 static void flood_of_unknown_replies_does_not_hold_a_deadline_up(void) {
         struct ends ends = ends_make(4096);
-        pthread_t flood = thread_start(flood_main, ends.server);
-        tachyon_message reply;
-        uint64_t id;
-        int64_t start = clock_ns();
+        struct flood flood = { .server = ends.server };
+        pthread_t thread = thread_start(flood_main, &flood);
+        int attempts = 1;
 
-        CHECK_EQ(tachyon_rpc_call(ends.caller, "x", 1, 0, &reply, 20 * MS), -ETIMEDOUT);
-        id = submit(ends.caller, 1, 1);
-        CHECK_EQ(tachyon_rpc_wait(ends.caller, id, &reply, 0), -EAGAIN);
-        CHECK(clock_ns() - start < 5 * SECOND);
+        UNTIL(atomic_load(&flood.full));
+        while (lateness_in_the_flood(ends.caller) >= SECOND)
+                CHECK(attempts++ < 5);
         CHECK(counters_of(ends.caller).dropped > 0);
         tachyon_rpc_close(ends.server);
-        thread_join(flood);
+        thread_join(thread);
         ends_free(&ends);
 }
 
