@@ -38,6 +38,10 @@ POLL, RESTARTED = {"x86_64": ("7", "219"), "aarch64": ("73", "128")}[platform.ma
 PACKAGE_FOLDER = Path(tachyon.__file__).parent.parent
 os.environ["TACHYON_LIBRARY"] = tachyon.library_path()
 
+# A shell starts what it runs in the background with Ctrl-C ignored, and so would all our children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Pair = tuple[tachyon.Bus, tachyon.Bus]
 MakePair = Callable[..., Pair]
 
