@@ -27,9 +27,9 @@ def watched_descriptors(loop: asyncio.AbstractEventLoop) -> int:
 
 
 def run_in(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run to the end; a bus must leave nothing in the loop."""
+    """Run to the end; a bus must leave nothing in the loop. Whole tests have more patience."""
     try:
-        result = loop.run_until_complete(asyncio.wait_for(coroutine, PATIENCE))
+        result = loop.run_until_complete(asyncio.wait_for(coroutine, 3 * PATIENCE))
         loop.run_until_complete(loop.shutdown_default_executor())
         assert watched_descriptors(loop) == 0
         return result

@@ -19,7 +19,7 @@ from tachyon.cli import _exit
 
 PIPE = subprocess.PIPE
 # Long enough for a busy machine; a test that gets here has failed.
-PATIENCE = 30
+PATIENCE = 60
 
 
 class Commands:

@@ -19,13 +19,15 @@ SLEEPS = {"x86_64": ("271", "7"), "aarch64": ("73",)}[os.uname().machine]
 
 
 def until(fact: Callable[[], Any]) -> Any:
-    """Wait for a fact, looking again and again; return what it is."""
-    give_up = time.monotonic() + PATIENCE
-    while not (value := fact()):
-        if time.monotonic() > give_up:
-            raise AssertionError("waited in vain")
-        time.sleep(0.0002)
-    return value
+    """Wait for a fact, looking again and again; return what it is.
+
+    Patience is counted in looks, as a machine may stand still for longer than that.
+    """
+    for _ in range(PATIENCE * 2000):
+        if value := fact():
+            return value
+        time.sleep(0.0005)
+    raise AssertionError("waited in vain")
 
 
 class Process:
