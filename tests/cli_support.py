@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import is_asleep, until
 
 from tachyon.cli import _exit
 
@@ -84,9 +85,18 @@ def read_exactly(process: subprocess.Popen[bytes], size: int) -> bytes:
 def connected_pair(
     commands: Commands, path: Path, recv: tuple[str, ...] = (), send: tuple[str, ...] = ()
 ) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
-    """Start both; return when the first bytes, "first", have gone through."""
-    receiver = commands.start("recv", path, *recv)
-    sender = commands.start("send", path, *send, stdin=PIPE)
+    """Start both; return when the first bytes, "first", have gone through.
+
+    Python takes its time to start: one with a time limit starts when the other waits for it.
+    """
+    if "--timeout" in recv:
+        sender = commands.start("send", path, *send, stdin=PIPE)
+        until(lambda: is_asleep(sender.pid))
+        receiver = commands.start("recv", path, *recv)
+    else:
+        receiver = commands.start("recv", path, *recv)
+        until(path.exists)
+        sender = commands.start("send", path, *send, stdin=PIPE)
     assert sender.stdin is not None
     sender.stdin.write(b"first")
     sender.stdin.flush()

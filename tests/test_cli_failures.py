@@ -52,21 +52,21 @@ def test_nobody_comes(commands: Commands, bus_path: Path, command: str) -> None:
 
 
 def test_no_message_in_time(commands: Commands, bus_path: Path) -> None:
-    receiver, sender = connected_pair(commands, bus_path, recv=("--timeout", "0.5"))
+    receiver, sender = connected_pair(commands, bus_path, recv=("--timeout", "2"))
     code, out, err = finish(receiver)
     assert (code, out) == (_exit.TIMEOUT, b"")
-    assert err == f"tachyon recv: {bus_path}: no message within 0.5 s\n"
+    assert err == f"tachyon recv: {bus_path}: no message within 2 s\n"
     assert finish(sender)[0] == _exit.ERROR
 
 
 def test_no_room_in_time(commands: Commands, bus_path: Path) -> None:
     receiver, sender = connected_pair(
-        commands, bus_path, recv=("--capacity", "64K"), send=("--timeout", "0.5")
+        commands, bus_path, recv=("--capacity", "64K"), send=("--timeout", "2")
     )
     os.kill(receiver.pid, signal.SIGSTOP)
     code, _, err = finish(sender, some_data(1_000_000))
     assert code == _exit.TIMEOUT
-    assert err == f"tachyon send: {bus_path}: the receiver made no room within 0.5 s\n"
+    assert err == f"tachyon send: {bus_path}: the receiver made no room within 2 s\n"
     os.kill(receiver.pid, signal.SIGCONT)
     assert finish(receiver)[0] == _exit.PEER_DIED
 
