@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import select
 import threading
 import traceback
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tachyon._abi import RPC_EXCEPTION, RPC_TOO_LARGE, RPC_UNKNOWN_TYPE
 from tachyon._errors import ClosedError, MessageTooLargeError, TachyonError, WaitTimeoutError
 from tachyon._message import checked_type_id
-from tachyon._wait import Countdown
+from tachyon._wait import Countdown, wait_readable
 from tachyon._waker import Waker
 
 if TYPE_CHECKING:
@@ -322,7 +321,7 @@ def _sleep_for_data(bus: RpcBus, waker: Waker) -> None:
         pass
     if bus.arm():
         data_fd, _, death_fd = bus.descriptors()
-        _poll(data_fd, death_fd, waker.fileno())
+        wait_readable(data_fd, death_fd, waker.fileno())
 
 
 def _sleep_for_room(bus: RpcBus, size: int, waker: Waker) -> None:
@@ -330,14 +329,6 @@ def _sleep_for_room(bus: RpcBus, size: int, waker: Waker) -> None:
     try:
         if bus._arm_room(size):
             _, room_fd, death_fd = bus.descriptors()
-            _poll(room_fd, death_fd, waker.fileno())
+            wait_readable(room_fd, death_fd, waker.fileno())
     finally:
         bus._disarm_room()
-
-
-def _poll(*fds: int) -> None:
-    poll = select.poll()
-    for fd in fds:
-        if fd >= 0:
-            poll.register(fd, select.POLLIN)
-    poll.poll()

@@ -24,6 +24,7 @@ from tachyon._dispatcher import Answer, Dispatcher, report
 from tachyon._errors import ClosedError, ForkError, WaitTimeoutError
 from tachyon._rpc import RpcBus, RpcListener
 from tachyon._rpc_calls import Request
+from tachyon._wait import runs_handlers, wait_readable
 from tachyon._waker import Waker
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class RpcServer:
 
     def _turn(self) -> None:
         """Sleep if nobody has anything, then one batch of each client that has."""
-        for fd, _ in self._epoll.poll(self._patience()):
+        for fd, _ in self._sleep(self._patience()):
             if fd == self._waker.fileno():
                 self._waker.clear()
             elif fd in self._clients:
@@ -197,6 +198,13 @@ class RpcServer:
             if self._stopping:
                 break
             self._serve(self._ready.popleft())
+
+    def _sleep(self, patience: float) -> list[tuple[int, int]]:
+        """What is readable in time."""
+        if patience and runs_handlers():
+            wait_readable(self._epoll.fileno(), timeout=None if patience < 0 else patience)
+            patience = 0
+        return self._epoll.poll(patience)
 
     def _patience(self) -> float:
         """How long to sleep: -1 for ever."""

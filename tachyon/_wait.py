@@ -70,7 +70,7 @@ def _take_bytes(pipe_end: int, other_wakeup_fd: int) -> None:
         pass  # no bytes; or its loop has more than it can take
 
 
-def _runs_handlers() -> bool:
+def runs_handlers() -> bool:
     """Whether this thread is the one that does: the main one of the main interpreter."""
     if not _IN_MAIN_INTERPRETER:
         return False
@@ -119,7 +119,7 @@ def call_blocking(blocking: Callable[..., int], countdown: Countdown, *arguments
 
     Returns its status, never -EINTR. Raises what a signal handler raises, at once.
     """
-    call = _call_interruptibly if _runs_handlers() else _call
+    call = _call_interruptibly if runs_handlers() else _call
     while (status := call(blocking, countdown, arguments)) == -errno.EINTR:
         pass
     return status
@@ -150,3 +150,22 @@ def _call_interruptibly(
     if status == -errno.EINTR or replaced[0] != -1:
         _take_bytes(read_end, replaced[0])
     return status
+
+
+def wait_readable(*fds: int, timeout: float | None = None) -> None:
+    """Sleep until one of the descriptors (those below 0 are none) is readable, running signal
+    handlers; at most timeout seconds. Raises what a handler raises, at once."""
+    call_blocking(_poll, Countdown(timeout), fds)
+
+
+def _poll(fds: tuple[int, ...], left_ns: int) -> int:
+    import select
+
+    # What poll() itself would not see: a signal before it sleeps, or one of another thread.
+    signals = _signal_pipe()[0] if runs_handlers() else -1
+    poll = select.poll()
+    for fd in (*fds, signals):
+        if fd >= 0:
+            poll.register(fd, select.POLLIN)
+    ready = poll.poll(None if left_ns < 0 else left_ns / 1e6)
+    return -errno.EINTR if any(fd == signals for fd, _ in ready) else 0

@@ -215,6 +215,43 @@ def test_a_signal_before_the_sleep_is_not_lost(
         assert peer.line() == "none lost"
 
 
+# Between the last look at signals and the sleep there is no bytecode: map() calls both from C.
+STRIKES_BEFORE_POLL = """
+    import ctypes, functools, operator, select, signal
+    signal.signal(signal.SIGTERM, lambda *_: serving.stop())
+    strikes = [functools.partial(ctypes.PyDLL(None).kill, os.getpid(), signal.SIGTERM)]
+    poll_of_select = select.poll
+
+    class Poll:
+        def __init__(self):
+            self._poll = poll_of_select()
+            self.register = self._poll.register
+
+        def poll(self, *arguments):
+            first = strikes.pop() if strikes else int
+            calls = first, functools.partial(self._poll.poll, *arguments)
+            return list(map(operator.methodcaller("__call__"), calls))[-1]
+
+    select.poll = Poll
+"""
+SERVING = {
+    "Dispatcher": "serving = Dispatcher(); serving.serve_forever(RpcBus.listen(path))",
+    "RpcServer": "serving = RpcServer(path, Dispatcher()); serving.serve_forever()",
+}
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_a_signal_before_a_server_sleeps_is_not_lost(
+    path: Path, start_peer: Callable[[str], Peer], name: str
+) -> None:
+    peer = start_peer(f"{STRIKES_BEFORE_POLL}\n    {SERVING[name]}\n    print('struck', strikes)")
+    if name == "Dispatcher":
+        with tachyon.RpcBus.connect(path, timeout=PATIENCE):
+            assert peer.line() == "struck []"
+    else:
+        assert peer.line() == "struck []"
+
+
 def test_an_event_loops_wakeup_descriptor_stays_and_gets_its_bytes(
     pair: Pair, usr1: list[int]
 ) -> None:
