@@ -111,7 +111,23 @@ namespace Tachyon
         public void Send(ReadOnlySpan<byte> data, uint typeId = 0, TimeSpan? timeout = null,
             CancellationToken cancellation = default(CancellationToken))
         {
-            bool held = false;
+            // No try: .NET makes a call into C in place only outside of one, and nothing here throws. What did not go
+            // through is tried once more, in a turn that waits.
+            if (sending.EnterAlone())
+            {
+                int result;
+                fixed (byte* at = &MemoryMarshal.GetReference(data))
+                    result = Native.tachyon_bus_send(sending.Handle, at, (UIntPtr)data.Length, typeId, 0);
+                sending.LeaveAlone();
+                if (result == 0)
+                    return;
+            }
+            SendInTurn(data, typeId, timeout, cancellation);
+        }
+
+        void SendInTurn(ReadOnlySpan<byte> data, uint typeId, TimeSpan? timeout, CancellationToken cancellation)
+        {
+            var held = Hold.None;
             try
             {
                 timeout = sending.Enter(ref held, "send", timeout, cancellation);
@@ -124,8 +140,7 @@ namespace Tachyon
             }
             finally
             {
-                if (held)
-                    sending.Leave();
+                sending.Leave(held);
             }
         }
 
@@ -148,7 +163,7 @@ namespace Tachyon
                 throw new ArgumentOutOfRangeException(nameof(size), size, "a message of so many bytes");
             if (write == null)
                 throw new ArgumentNullException(nameof(write));
-            bool held = false;
+            var held = Hold.None;
             try
             {
                 timeout = sending.Enter(ref held, "send", timeout, cancellation);
@@ -161,11 +176,11 @@ namespace Tachyon
             }
             finally
             {
-                if (held)
+                if (held != Hold.None)
                 {
                     sending.EndWriting();
                     Native.tachyon_bus_cancel(sending.Handle); // does nothing after a commit
-                    sending.Leave();
+                    sending.Leave(held);
                 }
             }
         }
@@ -182,7 +197,13 @@ namespace Tachyon
         /// <exception cref="LeasesException">The peer cannot send before some leases are released.</exception>
         public Message Receive(TimeSpan? timeout = null, CancellationToken cancellation = default(CancellationToken))
         {
-            bool held = false;
+            Message message;
+            return ReceiveAlone(out message, Waiting.First(timeout, cancellation)) ? message : ReceiveInTurn(timeout, cancellation);
+        }
+
+        Message ReceiveInTurn(TimeSpan? timeout, CancellationToken cancellation)
+        {
+            var held = Hold.None;
             try
             {
                 timeout = receiving.Enter(ref held, "receive", timeout, cancellation);
@@ -192,8 +213,7 @@ namespace Tachyon
             }
             finally
             {
-                if (held)
-                    receiving.Leave();
+                receiving.Leave(held);
             }
         }
 
@@ -209,7 +229,12 @@ namespace Tachyon
         /// <summary>Receives a message if there is one, and no other thread is waiting for it.</summary>
         public bool TryReceive(out Message message)
         {
-            bool held = false;
+            return ReceiveAlone(out message, 0) || TryReceiveInTurn(out message);
+        }
+
+        bool TryReceiveInTurn(out Message message)
+        {
+            var held = Hold.None;
             try
             {
                 message = default(Message);
@@ -222,29 +247,52 @@ namespace Tachyon
             }
             finally
             {
-                if (held)
-                    receiving.Leave();
+                receiving.Leave(held);
+            }
+        }
+
+        /// <summary>See Send().</summary>
+        bool ReceiveAlone(out Message message, long timeoutNs)
+        {
+            message = default(Message);
+            if (!receiving.EnterAlone())
+                return false;
+            uint typeId;
+            long size;
+            fixed (byte* buffer = small)
+                size = Native.tachyon_bus_recv_copy(receiving.Handle, buffer, (UIntPtr)SmallSize, &typeId, timeoutNs);
+            try
+            {
+                return Copied(out message, size, typeId) >= 0;
+            }
+            finally
+            {
+                receiving.LeaveAlone();
             }
         }
 
         /// <summary>0 or more, and a copy of the next message; or an error.</summary>
         long Copy(out Message message, long timeoutNs)
         {
+            uint typeId;
+            long size;
             fixed (byte* buffer = small)
-            {
-                uint typeId;
-                long size = Native.tachyon_bus_recv_copy(receiving.Handle, buffer, (UIntPtr)SmallSize, &typeId, timeoutNs);
-                if (size >= 0)
-                {
-                    var data = new byte[size];
-                    fixed (byte* at = data)
-                        CopyBytes(buffer, at, size);
-                    message = new Message(data, typeId);
-                    return size;
-                }
-                message = default(Message);
-                return size == -Errors.EMSGSIZE ? CopyLarge(out message) : size;
-            }
+                size = Native.tachyon_bus_recv_copy(receiving.Handle, buffer, (UIntPtr)SmallSize, &typeId, timeoutNs);
+            return Copied(out message, size, typeId);
+        }
+
+        long Copied(out Message message, long size, uint typeId)
+        {
+            message = default(Message);
+            if (size == -Errors.EMSGSIZE)
+                return CopyLarge(out message);
+            if (size < 0)
+                return size;
+            var data = new byte[size];
+            fixed (byte* from = small, to = data)
+                CopyBytes(from, to, size);
+            message = new Message(data, typeId);
+            return size;
         }
 
         /// <summary>Takes half the time of Buffer.MemoryCopy() on Mono, for so few.</summary>
@@ -275,7 +323,24 @@ namespace Tachyon
         public int Receive(Span<byte> buffer, out uint typeId, TimeSpan? timeout = null,
             CancellationToken cancellation = default(CancellationToken))
         {
-            bool held = false;
+            if (receiving.EnterAlone())
+            {
+                uint tag;
+                long size;
+                fixed (byte* at = &MemoryMarshal.GetReference(buffer))
+                    size = Native.tachyon_bus_recv_copy(receiving.Handle, at, (UIntPtr)buffer.Length, &tag,
+                        Waiting.First(timeout, cancellation));
+                receiving.LeaveAlone();
+                typeId = tag;
+                if (size >= 0)
+                    return (int)size;
+            }
+            return ReceiveInTurn(buffer, out typeId, timeout, cancellation);
+        }
+
+        int ReceiveInTurn(Span<byte> buffer, out uint typeId, TimeSpan? timeout, CancellationToken cancellation)
+        {
+            var held = Hold.None;
             try
             {
                 timeout = receiving.Enter(ref held, "receive", timeout, cancellation);
@@ -292,9 +357,16 @@ namespace Tachyon
             }
             finally
             {
-                if (held)
-                    receiving.Leave();
+                receiving.Leave(held);
             }
+        }
+
+        long ReceiveWaiting(long result, byte* at, int size, uint* typeId, TimeSpan? timeout, CancellationToken cancellation)
+        {
+            if (Waiting.GoesOn(result, timeout))
+                result = Waiting.Sleep(timeout, cancellation,
+                    left => Native.tachyon_bus_recv_copy(receiving.Handle, at, (UIntPtr)size, typeId, left));
+            return Errors.Check(result, "receive");
         }
 
         /// <summary>
@@ -304,7 +376,26 @@ namespace Tachyon
         /// <exception cref="MessageTooLargeException">It has more bytes than that; it is still the next one.</exception>
         public bool TryReceive(Span<byte> buffer, out int size, out uint typeId)
         {
-            bool held = false;
+            if (receiving.EnterAlone())
+            {
+                uint tag;
+                long result;
+                fixed (byte* at = &MemoryMarshal.GetReference(buffer))
+                    result = Native.tachyon_bus_recv_copy(receiving.Handle, at, (UIntPtr)buffer.Length, &tag, 0);
+                receiving.LeaveAlone();
+                if (result >= 0)
+                {
+                    size = (int)result;
+                    typeId = tag;
+                    return true;
+                }
+            }
+            return TryReceiveInTurn(buffer, out size, out typeId);
+        }
+
+        bool TryReceiveInTurn(Span<byte> buffer, out int size, out uint typeId)
+        {
+            var held = Hold.None;
             try
             {
                 uint tag = 0;
@@ -320,17 +411,8 @@ namespace Tachyon
             }
             finally
             {
-                if (held)
-                    receiving.Leave();
+                receiving.Leave(held);
             }
-        }
-
-        long ReceiveWaiting(long result, byte* at, int size, uint* typeId, TimeSpan? timeout, CancellationToken cancellation)
-        {
-            if (Waiting.GoesOn(result, timeout))
-                result = Waiting.Sleep(timeout, cancellation,
-                    left => Native.tachyon_bus_recv_copy(receiving.Handle, at, (UIntPtr)size, typeId, left));
-            return Errors.Check(result, "receive");
         }
 
         /// <summary>

@@ -48,7 +48,7 @@ namespace Tachyon
 
         unsafe bool SentAtOnce(ReadOnlySpan<byte> data, uint typeId, TimeSpan? timeout)
         {
-            bool held = false;
+            var held = Hold.None;
             try
             {
                 if (!sending.TryEnter(ref held, "send"))
@@ -64,8 +64,7 @@ namespace Tachyon
             }
             finally
             {
-                if (held)
-                    sending.Leave();
+                sending.Leave(held);
             }
         }
 

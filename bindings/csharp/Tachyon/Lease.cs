@@ -195,7 +195,8 @@ namespace Tachyon
         /// </summary>
         T Holding<T>(TimeSpan? timeout, CancellationToken cancellation, Func<TimeSpan?, T> take)
         {
-            bool held = false, kept = false;
+            var held = Hold.None;
+            bool kept = false;
             try
             {
                 timeout = receiving.Enter(ref held, "receive", timeout, cancellation);
@@ -208,8 +209,7 @@ namespace Tachyon
             {
                 if (kept)
                     handle.DangerousRelease();
-                if (held)
-                    receiving.Leave();
+                receiving.Leave(held);
             }
         }
 

@@ -189,7 +189,7 @@ namespace Tachyon
         {
             int size = SizeOf<T>.Checked();
             long sent = 0;
-            bool held = false;
+            var held = Hold.None;
             try
             {
                 timeout = sending.Enter(ref held, "send records", timeout, cancellation);
@@ -203,8 +203,7 @@ namespace Tachyon
             }
             finally
             {
-                if (held)
-                    sending.Leave();
+                sending.Leave(held);
             }
         }
 

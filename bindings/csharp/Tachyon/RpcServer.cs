@@ -39,7 +39,7 @@ namespace Tachyon
         /// <summary>Waits for a request.</summary>
         public Request Serve(TimeSpan? timeout = null, CancellationToken cancellation = default(CancellationToken))
         {
-            bool held = false;
+            var held = Hold.None;
             try
             {
                 timeout = serving.Enter(ref held, "serve", timeout, cancellation);
@@ -50,8 +50,7 @@ namespace Tachyon
             }
             finally
             {
-                if (held)
-                    serving.Leave();
+                serving.Leave(held);
             }
         }
 
@@ -144,7 +143,7 @@ namespace Tachyon
         void Deliver(string attempt, Answerer answer, TimeSpan? timeout, CancellationToken cancellation)
         {
             Turn turn = server.Replying;
-            bool held = false;
+            var held = Hold.None;
             try
             {
                 timeout = turn.Enter(ref held, attempt, timeout, cancellation);
@@ -152,8 +151,7 @@ namespace Tachyon
             }
             finally
             {
-                if (held)
-                    turn.Leave();
+                turn.Leave(held);
             }
         }
 

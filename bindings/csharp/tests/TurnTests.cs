@@ -203,6 +203,132 @@ namespace Tachyon.Tests
             }
         }
 
+        static int Next(ref uint random, int most)
+        {
+            random = random * 1664525 + 1013904223;
+            return (int)(random >> 16) % most;
+        }
+
+        /// <summary>How often two were inside together: one that had the way to itself, and one that comes at any moment.</summary>
+        static int Meet(Bus bus, Bus peer, ref uint random)
+        {
+            int inside = 0, met = 0, sent = 0;
+            bool enough = false;
+            MessageWriter write = room =>
+            {
+                if (Interlocked.Increment(ref inside) != 1)
+                    Interlocked.Increment(ref met);
+                Thread.SpinWait(100);
+                Interlocked.Decrement(ref inside);
+                return 0;
+            };
+            Task first = Support.Start(() =>
+            {
+                for (; !Volatile.Read(ref enough); Volatile.Write(ref sent, sent + 1))
+                {
+                    bus.SendInPlace(8, 0, write);
+                    peer.Receive(Support.Patience);
+                }
+            });
+            Support.Until(() => Volatile.Read(ref sent) > 0);
+            Thread.SpinWait(Next(ref random, 1000));
+            for (int i = 0; i < 3; i++)
+                bus.SendInPlace(8, 0, write, Support.Patience);
+            Volatile.Write(ref enough, true);
+            Assert.That(Support.Failure(first), Is.Null);
+            return met;
+        }
+
+        [Test]
+        public void TheSecondThreadThatComesFindsTheFirstInItsTurn()
+        {
+            uint random = 1;
+            for (int round = 0; round < 500; round++)
+            {
+                using (var pair = new Pair())
+                {
+                    Assert.That(Meet(pair.Producer, pair.Consumer, ref random), Is.EqualTo(0));
+                    Assert.That(Meet(pair.Consumer, pair.Producer, ref random), Is.EqualTo(0));
+                }
+            }
+        }
+
+        static void Send(Bus bus, uint sender, int count)
+        {
+            for (int i = 0; i < count; i++)
+                bus.Send(BitConverter.GetBytes(i), sender);
+        }
+
+        [Test]
+        public void ThreadsThatComeOneByOneMixNothingUp()
+        {
+            const int Count = 300, Threads = 3;
+            uint random = 2;
+            for (int round = 0; round < 100; round++)
+            {
+                using (var pair = new Pair(4096))
+                {
+                    var senders = new List<Task>();
+                    var received = new int[Threads];
+                    int next = 0;
+                    Action receive = () =>
+                    {
+                        var buffer = new byte[4];
+                        while (Interlocked.Increment(ref next) <= Count * Threads)
+                        {
+                            uint sender;
+                            Assert.That(pair.Consumer.Receive(buffer, out sender, Support.Patience), Is.EqualTo(4));
+                            Interlocked.Increment(ref received[sender]);
+                        }
+                    };
+                    Task first = Support.Start(receive), second = null;
+                    for (uint i = 0; i < Threads; i++)
+                    {
+                        uint sender = i;
+                        senders.Add(Support.Start(() => Send(pair.Producer, sender, Count)));
+                        Thread.SpinWait(Next(ref random, 3000));
+                        second = second ?? Support.Start(receive);
+                    }
+                    foreach (Task task in senders.Concat(new[] { first, second }))
+                        Assert.That(Support.Failure(task), Is.Null);
+                    Assert.That(received, Is.EqualTo(new[] { Count, Count, Count }));
+                }
+            }
+        }
+
+        [Test]
+        public void WhoeverLeavesLastFreesTheMemory()
+        {
+            int before = Support.Mappings();
+            uint random = 3;
+            for (int round = 0; round < 200; round++)
+            {
+                var pair = new Pair(4096);
+                int came = 0;
+                Task[] calling = { Support.Start(() => // on its own, in both directions of an end
+                {
+                    uint typeId;
+                    int size;
+                    for (; ; came = 1)
+                    {
+                        pair.Producer.TryReceive(new byte[1], out size, out typeId);
+                        pair.Producer.Send(new byte[1]);
+                    }
+                }), Support.Start(() => // and one that is gone, or sleeps there
+                {
+                    for (; ; )
+                        pair.Consumer.Receive();
+                }) };
+                Support.Until(() => Volatile.Read(ref came) > 0);
+                Thread.SpinWait(Next(ref random, 3000));
+                pair.Producer.Dispose();
+                Assert.That(Support.Failure(calling[0]), Is.InstanceOf<ObjectDisposedException>());
+                Assert.That(Support.Failure(calling[1]), Is.InstanceOf<ClosedException>());
+                pair.Consumer.Dispose();
+                Assert.That(Support.Mappings(), Is.EqualTo(before));
+            }
+        }
+
         static IEnumerable<Action<Bus>> Calls()
         {
             uint typeId;
