@@ -137,6 +137,7 @@ def _worker(
             yield process
         finally:
             process.kill()
+            process.wait()  # After Ctrl-C, Popen's own end waits for a quarter of a second only.
 
 
 def _listen_to(workers: dict[str, subprocess.Popen[bytes]]) -> Iterator[tuple[str, Report]]:
