@@ -190,7 +190,7 @@ typedef struct tachyon_stats {
         uint64_t sent_bytes;        /* payload bytes */
         uint64_t received_messages;
         uint64_t received_bytes;    /* payload bytes */
-        uint64_t send_used;         /* ring bytes sent and not yet given back by the peer */
+        uint64_t send_used;         /* ring bytes sent and not yet given back by the peer; after its end: unread */
         uint64_t recv_used;         /* ring bytes received or waiting, not yet released by us */
         uint64_t leases;            /* received messages not yet released */
         uint64_t doorbells;         /* times that we woke the peer (one system call each) */

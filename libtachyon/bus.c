@@ -3,8 +3,10 @@
  * A message's trip: tachyon_bus_send() -> ring_send_small() -> bus_wake_data(),
  * which makes a system call only if the peer sleeps; tachyon_bus_recv() ->
  * ring_recv_small(); tachyon_bus_release() -> ring_release_alone(); both in one,
- * with a copy, tachyon_bus_recv_copy() -> ring_look(), ring_pass(). All else is
- * one call away, in the functions that end in _slow.
+ * with a copy, tachyon_bus_recv_copy() -> ring_look(), ring_pass(). Questions and
+ * answers, over the exchange line: bus_send_in_turn() -> ring_exchange();
+ * bus_look_soon() -> ring_look_exchange(), ring_take_exchange(). All else is one
+ * call away, in the functions that end in _slow.
  */
 #include "bus.h"
 
@@ -14,7 +16,7 @@
  * who do that for one message answer too late for the other's polling, and would
  * go on so for ever.
  */
-#define QUIET_POLLS 512
+#define QUIET_POLLS 256
 
 /* ---- sending ------------------------------------------------------------ */
 
@@ -23,24 +25,40 @@ static bool bus_may_send(const struct tachyon_bus *bus) {
         return !bus_dead(bus) && !atomic_load_explicit(&bus->peer_end, memory_order_relaxed);
 }
 
+/* Wherever the message belongs: on the exchange line, or in the ring. */
+static int bus_send_now(struct tachyon_bus *bus, const void *data, size_t size, uint32_t type_id) {
+        return ring_exchange(&bus->out, data, size, type_id) ? 0 : ring_send(&bus->out, data, size, type_id);
+}
+
 static __attribute__((__noinline__)) int bus_send_slow(struct tachyon_bus *bus, const void *data, size_t size,
                                                        uint32_t type_id, int64_t timeout_ns) {
         int r;
 
         if (unlikely(bus->correlated))
                 return bus_explain_correlated();
-        if (bus_may_send(bus) && ring_send(&bus->out, data, size, type_id) == 0)
+        if (bus_may_send(bus) && bus_send_now(bus, data, size, type_id) == 0)
                 return bus_wake_data(bus, bus_uses_fences(bus));
         r = bus_await_room(bus, size, timeout_ns);
         if (r == 0)
-                r = ring_send(&bus->out, data, size, type_id);
+                r = bus_send_now(bus, data, size, type_id);
         return r < 0 ? r : bus_wake_data(bus, bus_uses_fences(bus));
+}
+
+/* Whose turn it is matters. By itself, so that the hot path keeps its registers. */
+static __attribute__((__noinline__)) int bus_send_in_turn(struct tachyon_bus *bus, const void *data, size_t size,
+                                                          uint32_t type_id, int64_t timeout_ns) {
+        if (likely(ring_exchange(&bus->out, data, size, type_id)))
+                return bus_wake_data(bus, false); /* with fences, `attention` is set */
+        return bus_send_slow(bus, data, size, type_id, timeout_ns);
 }
 
 TACHYON_API int tachyon_bus_send(tachyon_bus *bus, const void *data, size_t size, uint32_t type_id,
                                  int64_t timeout_ns) {
-        if (likely(!atomic_load_explicit(&bus->handle.attention, memory_order_relaxed)) &&
-            likely(ring_send_small(&bus->out, data, size, type_id)))
+        if (unlikely(atomic_load_explicit(&bus->handle.attention, memory_order_relaxed)))
+                return bus_send_slow(bus, data, size, type_id, timeout_ns);
+        if (unlikely(ring_heeds_turn(&bus->out)))
+                return bus_send_in_turn(bus, data, size, type_id, timeout_ns);
+        if (likely(ring_send_small(&bus->out, data, size, type_id)))
                 return bus_wake_data(bus, false); /* with fences, `attention` is set */
         return bus_send_slow(bus, data, size, type_id, timeout_ns);
 }
@@ -110,12 +128,19 @@ static __attribute__((__noinline__)) int bus_take(struct tachyon_bus *bus, tachy
  * Polls for some microseconds without telling anybody: an answer that is on
  * its way arrives before a wait would have been set up. By the stamp alone: all
  * else can wait until it is there.
+ *
+ * The first look at the exchange line has time, where we wrote there last: while
+ * the line is on its way to the peer, and back. A look before that takes it from
+ * the peer, who has not answered yet, and so costs more than it can gain.
  */
-static bool bus_poll(const struct tachyon_bus *bus) {
+static bool bus_poll(struct tachyon_bus *bus) {
+        ring_begin_exchange(&bus->in);
+        if (ring_awaits_answer(&bus->out))
+                cpu_linger(FIRST_LOOK_CYCLES);
         for (int polls = bus->settings.spin_ns ? QUIET_POLLS : 0; polls && bus_may_recv(bus); polls--) {
                 if (ring_has_message(&bus->in))
                         return true;
-                cpu_linger();
+                cpu_linger(LOOK_CYCLES);
         }
         return false;
 }
@@ -126,6 +151,8 @@ static __attribute__((__noinline__)) int bus_recv_slow(struct tachyon_bus *bus, 
 
         if (timeout_ns)
                 bus_poll(bus);
+        else
+                ring_begin_exchange(&bus->in);
         if (bus_may_recv(bus)) /* else, in a forked child, nothing of the rings is mapped */
                 r = likely(ring_recv_small(&bus->in, message)) ? 0 : bus_take(bus, message);
         if (r != -EAGAIN)
@@ -157,11 +184,17 @@ TACHYON_API int tachyon_bus_recv_batch(tachyon_bus *bus, tachyon_message *messag
 }
 
 const struct frame *bus_look_soon(struct tachyon_bus *bus, uint64_t *sizep) {
-        return bus_poll(bus) ? bus_look(bus, sizep) : NULL;
+        const struct frame *frame = bus_poll(bus) ? bus_look_exchange(bus, sizep) : NULL;
+
+        return frame ? frame : bus_look(bus, sizep);
 }
 
 /* The message is the next one again, and its lease is no more. */
 static void bus_unreceive(struct tachyon_bus *bus, const tachyon_message *message) {
+        if (message->lease & LEASE_EXCHANGED) {
+                ring_untake_exchange(&bus->in, message->size);
+                return;
+        }
         bus->in.messages--;
         bus->in.bytes -= message->size;
         /*
@@ -183,6 +216,16 @@ static inline int64_t bus_copy_out(struct tachyon_bus *bus, const struct frame *
         return (int64_t)size;
 }
 
+/* The same for what bus_look_soon() has found. */
+static inline int64_t bus_copy_soon(struct tachyon_bus *bus, const struct frame *frame, uint64_t size, void *buffer,
+                                    uint32_t *type_id) {
+        copy_small(buffer, frame->payload, size);
+        if (type_id)
+                *type_id = atomic_load_explicit(&frame->type_id, memory_order_relaxed);
+        bus_pass_soon(bus, frame, size);
+        return (int64_t)size;
+}
+
 static __attribute__((__noinline__)) int64_t bus_recv_copy_slow(struct tachyon_bus *bus, void *buffer,
                                                                 size_t capacity, uint32_t *type_id,
                                                                 int64_t timeout_ns) {
@@ -191,9 +234,9 @@ static __attribute__((__noinline__)) int64_t bus_recv_copy_slow(struct tachyon_b
         uint64_t size;
         int r;
 
-        frame = timeout_ns ? bus_look_soon(bus, &size) : NULL;
+        frame = timeout_ns ? bus_look_soon(bus, &size) : bus_look_exchange(bus, &size);
         if (likely(frame) && likely(size <= capacity))
-                return bus_copy_out(bus, frame, size, buffer, type_id);
+                return bus_copy_soon(bus, frame, size, buffer, type_id);
         r = tachyon_bus_recv(bus, &message, timeout_ns);
         if (r < 0)
                 return r;
@@ -240,10 +283,14 @@ static int bus_release_error(struct tachyon_bus *bus, uint64_t lease) {
 
 /* The parent's lease stays as it is. Ours goes, and the bus with the last one, if it has been freed. */
 static int bus_release_in_child(struct tachyon_bus *bus, uint64_t lease) {
-        uint32_t lines = atomic_fetch_and_explicit(&bus->in.leases[(lease & bus->in.mask) / FRAME_ALIGNMENT],
-                                                   ~LEASE_OUT, memory_order_relaxed);
+        bool out;
 
-        if ((lines & LEASE_OUT) && atomic_load_explicit(&bus->orphans, memory_order_acquire) &&
+        if (lease & LEASE_EXCHANGED)
+                out = ring_release_exchange(&bus->in, lease);
+        else
+                out = atomic_fetch_and_explicit(&bus->in.leases[(lease & bus->in.mask) / FRAME_ALIGNMENT], ~LEASE_OUT,
+                                                memory_order_relaxed) & LEASE_OUT;
+        if (out && atomic_load_explicit(&bus->orphans, memory_order_acquire) &&
             atomic_fetch_sub_explicit(&bus->orphans, 1, memory_order_acq_rel) == 1)
                 bus_destroy(bus);
         return bus_explain_death(TACHYON_EFORK);
@@ -345,6 +392,6 @@ TACHYON_API void *tachyon_bus_try_recv_object(tachyon_bus *bus) {
         bus->slot[2] = size;
         bus->slot[3] = 0;
         if (likely(object))
-                bus_pass(bus, size);
+                bus_pass_soon(bus, frame, size);
         return object;
 }

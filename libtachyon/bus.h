@@ -114,7 +114,7 @@ int bus_break_frame(struct tachyon_bus *bus);
 /* After a receive: is it time to find out how far one-line frames may reach? */
 void bus_check_in(struct tachyon_bus *bus);
 
-/* Polls for some microseconds for what bus_look() finds. NULL: see tachyon_bus_recv(). */
+/* Polls for some microseconds for what bus_look() or bus_look_exchange() finds. NULL: see tachyon_bus_recv(). */
 const struct frame *bus_look_soon(struct tachyon_bus *bus, uint64_t *sizep);
 
 static inline int bus_dead(const struct tachyon_bus *bus) {
@@ -151,9 +151,27 @@ static inline const struct frame *bus_look(const struct tachyon_bus *bus, uint64
         return ring_look(&bus->in, sizep);
 }
 
+/* The same on the exchange line. */
+static inline const struct frame *bus_look_exchange(const struct tachyon_bus *bus, uint64_t *sizep) {
+        const struct frame *line;
+
+        if (unlikely(atomic_load_explicit(&bus->handle.attention, memory_order_relaxed)))
+                return NULL;
+        line = ring_look_exchange(&bus->in, sizep);
+        return line && ring_exchange_is_fair(&bus->in, *sizep) ? line : NULL;
+}
+
 static inline void bus_pass(struct tachyon_bus *bus, uint64_t size) {
         ring_pass(&bus->in, FRAME_ALIGNMENT, size);
         bus_wake_space(bus, false); /* with fences, `attention` is set */
+}
+
+/* The same for what either of them found. */
+static inline void bus_pass_soon(struct tachyon_bus *bus, const struct frame *frame, uint64_t size) {
+        if (frame == bus->in.exchange)
+                ring_take_exchange(&bus->in, size, TURN_OURS);
+        else
+                bus_pass(bus, size);
 }
 
 #endif

@@ -136,7 +136,8 @@ TACHYON_API int tachyon_bus_stats(tachyon_bus *bus, tachyon_stats *stats) {
                 .sent_bytes = bus->out.bytes,
                 .received_messages = bus->in.messages,
                 .received_bytes = bus->in.bytes,
-                .send_used = bytes_between(bus->out.peer_read_position, sent),
+                .send_used = bytes_between(bus->out.peer_read_position, sent) +
+                             (bus_peer_end(bus) && ring_exchange_is_unread(&bus->out) ? FRAME_ALIGNMENT : 0),
                 .recv_used = bytes_between(bus->in.read_position, received),
                 .leases = ring_leases_out(&bus->in),
                 .doorbells = atomic_load_explicit(&bus->data_waker.rings, memory_order_relaxed) +
@@ -172,6 +173,8 @@ static void bus_init(struct tachyon_bus *bus, struct connection *connection, con
                            START_POSITION);
         ring_consumer_init(&bus->in, theirs->ring, theirs->capacity, &bus->control->read_position,
                            bus->in.leases, allowed_flags(connection, settings), START_POSITION);
+        if (connection->exchange)
+                ring_start_exchange(&bus->out, &bus->in, connection->exchange, connection->is_listener);
         waker_init(&bus->data_waker, connection->socket, &bus->peer->data_waiting);
         waker_init(&bus->space_waker, connection->room, &bus->peer->space_waiting);
         sleeper_init(&bus->data_sleeper, connection->socket, &bus->control->data_waiting, settings->spin_ns,
@@ -195,9 +198,11 @@ static void bus_forking(struct handle *handle) {
         struct tachyon_bus *bus = bus_of_handle(handle);
 
         bus->leased_at_fork = atomic_load_explicit(bus->in.read_position, memory_order_relaxed) !=
-                              atomic_load_explicit(&bus->in.cursor, memory_order_relaxed);
+                                      atomic_load_explicit(&bus->in.cursor, memory_order_relaxed) ||
+                              ring_exchange_lease(&bus->in);
         bus->reserved_at_fork = bus->out.reserved != 0;
         half_keep_in_child(&bus->connection.theirs, bus->leased_at_fork);
+        exchange_keep_in_child(bus->connection.exchange, bus->leased_at_fork);
         half_keep_in_child(&bus->connection.ours, bus->reserved_at_fork);
 }
 
@@ -208,10 +213,13 @@ static void bus_forked(struct handle *handle) {
                 half_become_zeros(&bus->connection.ours);
         else
                 half_not_inherited(&bus->connection.ours);
-        if (bus->leased_at_fork)
+        if (bus->leased_at_fork) {
                 half_inherited(&bus->connection.theirs);
-        else
+                exchange_inherited(bus->connection.exchange);
+        } else {
                 half_not_inherited(&bus->connection.theirs);
+                bus->connection.exchange = NULL;
+        }
         /* Where the peer has only the sockets' end to know our parent's death by, the child must not hold them open. */
         if (bus->connection.process < 0)
                 connection_close_descriptors(&bus->connection);
@@ -225,7 +233,7 @@ uint64_t bus_leases_in_child(const struct tachyon_bus *bus) {
         for (uint64_t line = 0; line <= bus->in.mask / FRAME_ALIGNMENT; line++)
                 if (atomic_load_explicit(&bus->in.leases[line], memory_order_relaxed) & LEASE_OUT)
                         count++;
-        return count;
+        return count + (ring_exchange_lease(&bus->in) != 0);
 }
 
 int bus_new(struct tachyon_bus **busp, struct connection *connection, const struct settings *settings) {
@@ -261,6 +269,7 @@ void bus_destroy(struct tachyon_bus *bus) {
 }
 
 static void bus_tell_end(struct tachyon_bus *bus) {
+        ring_end_exchange(&bus->out, bus->connection.is_listener);
         /* E2: all that will ever be published is. Pairs with E1 in bus_note_gone(). */
         atomic_store_explicit(&bus->control->state, HALF_CLOSED, memory_order_release);
         /* E3: before the sockets hang up, or a peer that hears of that could take our end for a death. */

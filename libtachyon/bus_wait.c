@@ -12,7 +12,8 @@
 /* ---- waking the peer ---------------------------------------------------- */
 
 static bool bus_all_was_read(const struct tachyon_bus *bus) {
-        return atomic_load_explicit(bus->out.peer_read_position, memory_order_relaxed) == bus->out.position;
+        return atomic_load_explicit(bus->out.peer_read_position, memory_order_relaxed) == bus->out.position &&
+               !ring_exchange_is_unread(&bus->out);
 }
 
 /* There is nobody to wake: 0, or the peer's end, if it has not taken all that we sent before. */

@@ -15,18 +15,21 @@ void connection_close_descriptors(struct connection *connection) {
         closep(&connection->socket);
         closep(&connection->room);
         closep(&connection->process);
+        closep(&connection->exchange_fd);
 }
 
 void connection_destroy(struct connection *connection) {
         connection_close_descriptors(connection);
         half_destroy(&connection->ours);
         half_destroy(&connection->theirs);
+        exchange_destroy(&connection->exchange);
 }
 
 void connection_forget(struct connection *connection) {
         connection_close_descriptors(connection);
         half_not_inherited(&connection->ours);
         half_not_inherited(&connection->theirs);
+        connection->exchange = NULL;
 }
 
 /* ---- one hello ---------------------------------------------------------- */
@@ -46,6 +49,8 @@ static struct hello hello_make(enum hello_step step, const struct settings *sett
                 hello.features |= HELLO_FEATURE_MEMBARRIER;
         if (settings->trusted)
                 hello.features |= HELLO_FEATURE_TRUSTED;
+        if (settings->kind != TACHYON_KIND_RPC)
+                hello.features |= HELLO_FEATURE_EXCHANGE;
         return hello;
 }
 
@@ -203,6 +208,11 @@ static int greeting_receive(struct greeting *greeting, int socket) {
         return greeting->have == sizeof(greeting->hello);
 }
 
+/* An offer has the exchange line's descriptor with it where it says so; and only who knows of it asked for it. */
+static size_t offered_fds(const struct hello *offer, const struct settings *settings) {
+        return settings->kind != TACHYON_KIND_RPC && offer->features & HELLO_FEATURE_EXCHANGE ? 2 : 1;
+}
+
 static int greeting_check(const struct greeting *greeting, enum hello_step step, size_t n_fds,
                           const struct settings *settings) {
         int r = hello_check(&greeting->hello, step, settings);
@@ -281,7 +291,11 @@ static int listener_offer(struct handshake *handshake, const struct settings *se
                 return r;
         offer.capacity = settings->capacity;
         offer.reply_capacity = settings->reply_capacity;
-        return hello_send(connection->socket, &offer, &fd, 1);
+        offer.features &= handshake->greeting.hello.features | ~HELLO_FEATURE_EXCHANGE;
+        if (!(offer.features & HELLO_FEATURE_EXCHANGE))
+                return hello_send(connection->socket, &offer, &fd, 1);
+        r = exchange_create(&connection->exchange, &connection->exchange_fd, &settings->half);
+        return r < 0 ? r : hello_send(connection->socket, &offer, (const int[]){ fd, connection->exchange_fd }, 2);
 }
 
 static int listener_welcome(struct handshake *handshake, const struct settings *settings) {
@@ -294,9 +308,12 @@ static int listener_welcome(struct handshake *handshake, const struct settings *
         if (r < 0)
                 return r;
         r = half_attach(&connection->theirs, answer->fds[0], settings->capacity, &settings->half);
+        if (r == 0 && connection->exchange)
+                r = exchange_check(connection->exchange_fd);
         if (r < 0)
                 return r;
         LABEL("accept:attached");
+        closep(&connection->exchange_fd);
         connection->room = steal_fd(&answer->fds[1]);
         connection->membarrier = answer->hello.features & welcome.features & HELLO_FEATURE_MEMBARRIER;
         return hello_send(connection->socket, &welcome, NULL, 0);
@@ -352,12 +369,13 @@ static int greeting_await(struct greeting *greeting, int socket, int64_t deadlin
         }
 }
 
-static int connector_receive(struct greeting *greeting, int socket, enum hello_step step, size_t n_fds,
+static int connector_receive(struct greeting *greeting, int socket, enum hello_step step,
                              const struct settings *settings, int64_t deadline, const char *path) {
         int r = greeting_await(greeting, socket, deadline, path);
 
         if (r == 0)
-                r = greeting_check(greeting, step, n_fds, settings);
+                r = greeting_check(greeting, step, step == HELLO_OFFER ? offered_fds(&greeting->hello, settings) : 0,
+                                   settings);
         if (r == -ECONNREFUSED)
                 return hello_refused(&greeting->hello, path);
         return r;
@@ -385,6 +403,8 @@ static int connector_answer(struct connection *connection, const struct greeting
         int r, pair[2];
 
         r = half_attach(&connection->theirs, offer->fds[0], offer->hello.reply_capacity, &settings->half);
+        if (r == 0 && offer->n_fds > 1)
+                r = exchange_attach(&connection->exchange, offer->fds[1], &settings->half);
         if (r < 0)
                 return r;
         r = half_create(&connection->ours, &memory, offer->hello.capacity, &settings->half);
@@ -425,7 +445,7 @@ static int connector_converse(struct connection *connection, const struct settin
         if (r < 0)
                 return r;
         LABEL("connect:introduced");
-        r = connector_receive(&greeting, connection->socket, HELLO_OFFER, 1, settings, deadline, path);
+        r = connector_receive(&greeting, connection->socket, HELLO_OFFER, settings, deadline, path);
         if (r < 0)
                 return r;
         LABEL("connect:offered");
@@ -433,7 +453,7 @@ static int connector_converse(struct connection *connection, const struct settin
         if (r < 0)
                 return r;
         LABEL("connect:answered");
-        return connector_receive(&greeting, connection->socket, HELLO_WELCOME, 0, settings, deadline, path);
+        return connector_receive(&greeting, connection->socket, HELLO_WELCOME, settings, deadline, path);
 }
 
 int handshake_connect(struct connection *connectionp, int socket, const struct settings *settings,

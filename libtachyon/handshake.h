@@ -7,7 +7,7 @@
  *
  *      connector                                listener
  *      CONNECT   kind, versions, features  -->
- *                                          <--  OFFER    capacities, its half
+ *                                          <--  OFFER    capacities, its half, the exchange line
  *      ANSWER    its half, a room doorbell -->
  *                                          <--  WELCOME
  *
@@ -15,6 +15,7 @@
  * with a reason that the other can print. What arrives is hostile until
  * checked; every step has a deadline.
  */
+#include "exchange.h"
 #include "half.h"
 #include "os.h"
 #include "settings.h"
@@ -26,12 +27,14 @@ struct connection {
         int process;  /* readable when the peer is dead, or -1 */
         struct half ours;
         struct half theirs;
+        struct frame *exchange; /* or NULL */
+        int exchange_fd;        /* the listener's, until the connector has sealed it */
         struct os_peer peer;
         bool membarrier; /* both sides registered */
         bool is_listener;
 };
 
-#define CONNECTION_INIT { .socket = -1, .room = -1, .process = -1 }
+#define CONNECTION_INIT { .socket = -1, .room = -1, .process = -1, .exchange_fd = -1 }
 
 void connection_close_descriptors(struct connection *connection);
 void connection_destroy(struct connection *connection);

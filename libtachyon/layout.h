@@ -10,8 +10,9 @@
  *      page size     struct half_control, what the owner tells its peer
  *      ring_offset   the ring that the owner writes, `capacity` bytes
  *
- * The peer only ever reads. Every field that a peer wrote is loaded once,
- * checked, and used from the copy.
+ * The peer only ever reads. The one exception is the exchange line, a struct
+ * frame on a page of its own, which both write in turn; see ring.h. Every field
+ * that a peer wrote is loaded once, checked, and used from the copy.
  */
 #include <stdalign.h>
 #include <stdatomic.h>
@@ -41,6 +42,11 @@
 #define FRAME_CORRELATED UINT64_C(2)
 #define FRAME_REPLY UINT64_C(4)
 #define FRAME_FAILURE UINT64_C(8)
+/* In a ring: what is on the exchange line may be from before this frame. */
+#define FRAME_FOLLOWS UINT64_C(16)
+/* On the exchange line: who wrote it last, the listener (1) or the connector (0); and every other time. */
+#define FRAME_BY_LISTENER UINT64_C(16)
+#define FRAME_ODD UINT64_C(32)
 #define FRAME_FLAGS_MASK UINT64_C(63)
 
 struct frame {
@@ -103,6 +109,7 @@ _Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4, "
 /* What travels over the socket: each step of the handshake is one of these. */
 #define HELLO_FEATURE_MEMBARRIER 1u /* registered: the peer may leave its fence out */
 #define HELLO_FEATURE_TRUSTED 2u
+#define HELLO_FEATURE_EXCHANGE 4u   /* CONNECT: I know of the exchange line; OFFER: its descriptor comes second */
 
 struct hello {
         uint64_t magic;

@@ -83,7 +83,7 @@ static PyObject *take_message(struct tachyon_bus *bus, int *errorp) {
                 message = make_message(frame->payload, size,
                                        atomic_load_explicit(&frame->type_id, memory_order_relaxed));
                 if (likely(message))
-                        bus_pass(bus, size);
+                        bus_pass_soon(bus, frame, size);
                 return message;
         }
         *errorp = -tachyon_bus_recv(bus, &slow, 0);

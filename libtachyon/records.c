@@ -57,13 +57,32 @@ static int explain_no_record(struct tachyon_bus *bus, uint64_t size, uint64_t ty
         return -EAGAIN; /* it came between the two looks */
 }
 
+/* One by itself, where no run begins: on the exchange line, or the first to follow it. */
+static bool take_record(struct tachyon_bus *bus, tachyon_records *records, uint64_t size, uint64_t type) {
+        tachyon_message message;
+        uint64_t length;
+
+        if (ring_peek(&bus->in, &message, &length) < 0 || message.size != size ||
+            (type != TYPE_ANY && message.type_id != type))
+                return false;
+        ring_take_message(&bus->in, &message, length);
+        *records = (tachyon_records){
+                .data = message.data,
+                .count = 1,
+                .stride = length,
+                .lease = message.lease,
+        };
+        bus_check_in(bus);
+        return true;
+}
+
 static int64_t take_records(struct tachyon_bus *bus, tachyon_records *records, uint64_t size, uint64_t max,
                             uint64_t type) {
         uint64_t lease = atomic_load_explicit(&bus->in.cursor, memory_order_relaxed);
         uint64_t count = ring_recv_records(&bus->in, size, max, type);
 
         if (!count)
-                return explain_no_record(bus, size, type);
+                return take_record(bus, records, size, type) ? 1 : explain_no_record(bus, size, type);
         *records = (tachyon_records){
                 .data = bus->in.ring + (lease & bus->in.mask) + frame_data_offset(size),
                 .count = count,

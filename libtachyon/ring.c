@@ -11,8 +11,13 @@ void ring_producer_init(struct ring_producer *producer, void *ring, uint64_t cap
                 .read_position = position,
                 .limit = position + capacity - FRAME_ALIGNMENT,
                 .peer_read_position = peer_read_position,
+                .turn = TURN_THEIRS,
         };
 }
+
+/* Where there is no exchange line, one that stays empty, and a turn that stays theirs, save questions. */
+static const struct frame no_exchange;
+static _Atomic uint64_t no_turn = TURN_THEIRS;
 
 void ring_consumer_init(struct ring_consumer *consumer, const void *ring, uint64_t capacity,
                         _Atomic uint64_t *read_position, _Atomic uint32_t *leases, uint64_t allowed_flags,
@@ -24,9 +29,39 @@ void ring_consumer_init(struct ring_consumer *consumer, const void *ring, uint64
                 .allowed_flags = allowed_flags,
                 .leases = leases,
                 .read_position = read_position,
+                .exchange = &no_exchange,
+                .exchange_flags = FRAME_VALID,
+                .exchanged_at = NEVER_EXCHANGED,
+                .exchange_lease = LEASE_EXCHANGED,
+                .turn = &no_turn,
         };
         atomic_store_explicit(read_position, position, memory_order_relaxed);
         ring_checkpoint(consumer);
+}
+
+void ring_start_exchange(struct ring_producer *producer, struct ring_consumer *consumer, struct frame *line,
+                         bool by_listener) {
+        uint64_t flags[] = { FRAME_VALID, FRAME_VALID | FRAME_BY_LISTENER };
+
+        producer->exchange = line;
+        producer->exchange_flags = flags[by_listener];
+        consumer->exchange = line;
+        consumer->exchange_flags = flags[!by_listener];
+        consumer->allowed_flags |= FRAME_FOLLOWS;
+        consumer->turn = &producer->turn;
+        consumer->may_begin = !by_listener;
+}
+
+void ring_end_exchange(struct ring_producer *producer, bool by_listener) {
+        uint64_t stamp;
+
+        if (atomic_load_explicit(&producer->turn, memory_order_relaxed) != TURN_OURS)
+                return;
+        stamp = atomic_load_explicit(&producer->exchange->stamp, memory_order_relaxed);
+        /* Fails where the sending thread writes there now. Relaxed: E2 in bus_tell_end() comes after it. */
+        if (stamp && !(stamp & FRAME_BY_LISTENER) == by_listener)
+                atomic_compare_exchange_strong_explicit(&producer->exchange->stamp, &stamp, 0, memory_order_relaxed,
+                                                        memory_order_relaxed);
 }
 
 void ring_checkpoint(struct ring_consumer *consumer) {
@@ -81,7 +116,7 @@ int ring_commit(struct ring_producer *producer, uint64_t size, uint32_t type_id)
         ring_cancel(producer);
         LABEL("commit:begun");
         ring_publish(producer, producer->ring, producer->mask, producer->position,
-                     frame_length(size, FRAME_INLINE_SIZE), size, type_id, FRAME_VALID);
+                     frame_length(size, FRAME_INLINE_SIZE), size, type_id, ring_next_flags(producer));
         return 0;
 }
 
@@ -147,5 +182,5 @@ uint64_t ring_leases_out(const struct ring_consumer *consumer) {
                 lines &= ~LEASE_OUT;
                 position += (uint64_t)(lines ? lines : 1) * FRAME_ALIGNMENT;
         }
-        return count;
+        return count + (ring_exchange_lease(consumer) != 0);
 }

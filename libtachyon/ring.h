@@ -32,6 +32,26 @@
  * thread and in any order. ring_advance() moves read_position over the released
  * frames at the front.
  *
+ * The exchange line. A line of the ring that one side writes and the other polls
+ * makes two journeys a message: its writer has to get it back before it can write.
+ * A line that the answer is written on, over the question, makes one. So there is
+ * one line that both sides write, in turn, and a message of up to 48 bytes may be
+ * published there instead of in the ring, where it takes no place:
+ *
+ *  X1  Whose turn it is: the connector's at first, then his who has received what
+ *      the other wrote there, and has released it. He may as well use his ring;
+ *      the other always may. So each writes over nothing but what he has read.
+ *  X2  Order. Its stamp is the position that the next frame of the ring will have,
+ *      so it is received when the cursor is there. The first frame that is sent
+ *      after it, at the same position, is marked FRAME_FOLLOWS, and whoever finds
+ *      one looks at the line first.
+ *  X3  A stamp is new once: each side marks every other of its own FRAME_ODD.
+ *  X4  Who closes the bus and has the turn makes the stamp 0, if it is the other's: for
+ *      he has read that message, which read_position does not tell.
+ *
+ * In a stream one way, the turn stays with the receiver, and all that is left of
+ * this is one comparison to send.
+ *
  * read_position is published by every release that frees something: room that
  * the consumer does not need is never kept from the producer. It is the producer
  * that sees to it that a full ring is not fed line by line, see bus_wait.c.
@@ -53,8 +73,22 @@ struct ring_producer {
         uint64_t messages;
         uint64_t bytes;
         const _Atomic uint64_t *peer_read_position;
+        struct frame *exchange; /* NULL: there is none */
+        uint64_t exchange_flags; /* of the next stamp there */
+        _Atomic uint64_t turn;   /* TURN_*, or what came over the line is leased: its lease, which is odd */
 };
 
+/*
+ * X1. The sending thread makes SENT of OURS, and THEIRS of SENT; the receiving
+ * thread makes OURS or a lease of both, as soon as there is an answer; whoever
+ * releases the lease makes OURS of it.
+ */
+#define TURN_THEIRS UINT64_C(0)
+#define TURN_SENT UINT64_C(2) /* theirs, and our next frame is the first to follow: X2 */
+#define TURN_OURS UINT64_C(4)
+
+#define NEVER_EXCHANGED UINT64_MAX
+#define LEASE_EXCHANGED UINT64_C(1)
 #define LEASE_OUT (UINT32_C(1) << 31)
 
 struct ring_consumer {
@@ -67,6 +101,13 @@ struct ring_consumer {
         uint64_t bytes;
         _Atomic uint32_t *leases;
         _Atomic uint64_t *read_position; /* ours, read by the peer */
+        const struct frame *exchange;    /* where there is none, a line that stays empty */
+        uint64_t exchange_flags;         /* of the stamp that will be new there */
+        uint64_t exchanged_at;           /* the cursor when a message last came over it */
+        uint64_t exchanged_before;       /* the same of the one before it, where it was leased */
+        uint64_t exchange_lease;         /* the next one's */
+        _Atomic uint64_t *turn;          /* of our producer */
+        bool may_begin;                  /* the line has not been used yet, and the first turn is ours */
 };
 
 void ring_producer_init(struct ring_producer *producer, void *ring, uint64_t capacity,
@@ -74,6 +115,13 @@ void ring_producer_init(struct ring_producer *producer, void *ring, uint64_t cap
 void ring_consumer_init(struct ring_consumer *consumer, const void *ring, uint64_t capacity,
                         _Atomic uint64_t *read_position, _Atomic uint32_t *leases, uint64_t allowed_flags,
                         uint64_t position);
+
+/* From here on, messages may come and go over this line as well, see above. */
+void ring_start_exchange(struct ring_producer *producer, struct ring_consumer *consumer, struct frame *line,
+                         bool by_listener);
+
+/* X4: this side closes. For any thread, while others send or receive. */
+void ring_end_exchange(struct ring_producer *producer, bool by_listener);
 
 /* 0 and a new limit, or -EPROTO where the peer's read_position is impossible. */
 int ring_refresh(struct ring_producer *producer);
@@ -130,10 +178,11 @@ static inline void copy_small(unsigned char *to, const unsigned char *from, uint
         } else if (size >= 4) {
                 memcpy(to, from, 4);
                 memcpy(to + size - 4, from + size - 4, 4);
+        } else if (size >= 2) {
+                memcpy(to, from, 2);
+                memcpy(to + size - 2, from + size - 2, 2);
         } else if (size) {
                 to[0] = from[0];
-                to[size / 2] = from[size / 2];
-                to[size - 1] = from[size - 1];
         }
 }
 
@@ -185,23 +234,94 @@ static inline bool ring_send_small(struct ring_producer *producer, const void *d
         return true;
 }
 
+/* The flags of the next frame, which is about to be published. */
+static inline uint64_t ring_next_flags(struct ring_producer *producer) {
+        uint64_t turn = TURN_SENT;
+
+        if (likely(atomic_load_explicit(&producer->turn, memory_order_relaxed) != turn))
+                return FRAME_VALID;
+        /* Fails where the answer has come meanwhile. Relaxed: nothing else goes by it. */
+        atomic_compare_exchange_strong_explicit(&producer->turn, &turn, TURN_THEIRS, memory_order_relaxed,
+                                                memory_order_relaxed);
+        return FRAME_VALID | FRAME_FOLLOWS;
+}
+
 /* 0, or -EAGAIN: no room as far as we know, too large, or a reservation is open. */
 static inline int ring_send(struct ring_producer *producer, const void *data, uint64_t size, uint32_t type_id) {
         unsigned char *ring = producer->ring;
         uint64_t mask = producer->mask, position = producer->position;
         uint64_t length = frame_length(size, FRAME_INLINE_SIZE);
 
-        if (ring_send_small(producer, data, size, type_id))
-                return 0;
         if (size > UINT32_MAX || length > producer->limit - position)
                 return -EAGAIN;
-        memcpy(ring + (position & mask) + FRAME_ALIGNMENT, data, size);
-        ring_publish(producer, ring, mask, position, length, size, type_id, FRAME_VALID);
+        if (size <= FRAME_INLINE_SIZE)
+                copy_small(ring_frame(ring, mask, position)->payload, data, size);
+        else
+                memcpy(ring + (position & mask) + FRAME_ALIGNMENT, data, size);
+        ring_publish(producer, ring, mask, position, length, size, type_id, ring_next_flags(producer));
         return 0;
+}
+
+/* Is there more to heed than the ring? Then it is ring_exchange() or ring_send(), not ring_send_small(). */
+static inline bool ring_heeds_turn(const struct ring_producer *producer) {
+        return atomic_load_explicit(&producer->turn, memory_order_relaxed) != TURN_THEIRS;
+}
+
+/* Did we write on the exchange line last, and nothing since? */
+static inline bool ring_awaits_answer(const struct ring_producer *producer) {
+        return atomic_load_explicit(&producer->turn, memory_order_relaxed) == TURN_SENT;
+}
+
+/*
+ * X4. Is what we wrote on the exchange line last still unread? Of a peer that has not
+ * closed, this can be told from its answer only. For the sending thread.
+ */
+static inline bool ring_exchange_is_unread(const struct ring_producer *producer) {
+        return ring_awaits_answer(producer) && atomic_load_explicit(&producer->exchange->stamp, memory_order_relaxed) ==
+                                                       (producer->position | (producer->exchange_flags ^ FRAME_ODD));
+}
+
+/* Up to 48 bytes over the exchange line. False: it is not our turn, or ring_send_small() would say so. */
+static inline bool ring_exchange(struct ring_producer *producer, const void *data, uint64_t size, uint32_t type_id) {
+        struct frame *line = producer->exchange;
+
+        if (unlikely(size > FRAME_INLINE_SIZE || producer->position == producer->limit))
+                return false;
+        /*
+         * A6: what came over the line has been read by the thread that had it,
+         * before we write over it. Pairs with R8 and R9.
+         */
+        if (unlikely(atomic_load_explicit(&producer->turn, memory_order_acquire) != TURN_OURS))
+                return false;
+        copy_small(line->payload, data, size);
+        atomic_store_explicit(&line->size, (uint32_t)size, memory_order_relaxed);
+        atomic_store_explicit(&line->type_id, type_id, memory_order_relaxed);
+        /* Before the stamp: whoever sees the answer to it, in the receiving thread, sees this. */
+        atomic_store_explicit(&producer->turn, TURN_SENT, memory_order_relaxed);
+        LABEL("exchange:unstamped");
+        /* R7: as R1. Pairs with A7 in ring_look_exchange(). */
+        atomic_store_explicit(&line->stamp, producer->position | producer->exchange_flags, memory_order_release);
+        LABEL("exchange:published");
+        producer->exchange_flags ^= FRAME_ODD;
+        producer->messages++;
+        producer->bytes += size;
+        return true;
 }
 
 static inline bool stamp_is_at(uint64_t stamp, uint64_t position) {
         return ((stamp ^ position) & ~(FRAME_FLAGS_MASK ^ FRAME_VALID)) == FRAME_VALID;
+}
+
+/*
+ * This side waits for answers, so an exchange may be what is going on: where the first turn is ours, it is now.
+ * But for a peer that began out of turn: what of it is leased stays so.
+ */
+static inline void ring_begin_exchange(struct ring_consumer *consumer) {
+        if (unlikely(consumer->may_begin)) {
+                consumer->may_begin = false;
+                if (atomic_load_explicit(consumer->turn, memory_order_relaxed) == TURN_THEIRS)
+                        atomic_store_explicit(consumer->turn, TURN_OURS, memory_order_relaxed);
+        }
 }
 
 /* Is there a message at the cursor? Relaxed: whoever acts on it receives, with A1. */
@@ -209,7 +329,9 @@ static inline bool ring_has_message(const struct ring_consumer *consumer) {
         uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
         const struct frame *frame = (const void *)(consumer->ring + (cursor & consumer->mask));
 
-        return stamp_is_at(atomic_load_explicit(&frame->stamp, memory_order_relaxed), cursor);
+        return atomic_load_explicit(&consumer->exchange->stamp, memory_order_relaxed) ==
+                       (cursor | consumer->exchange_flags) ||
+               stamp_is_at(atomic_load_explicit(&frame->stamp, memory_order_relaxed), cursor);
 }
 
 /* What receiving stores, whatever the frame. */
@@ -247,18 +369,84 @@ static inline bool ring_recv_small(struct ring_consumer *consumer, struct tachyo
         return true;
 }
 
-/* Looks at the frame at the cursor, whatever it is: 0 and its message and length; -EAGAIN; or -EPROTO. */
+/*
+ * Is there a message on the exchange line, and is it the next one? Its size, which
+ * is not checked. By X2, it comes before a frame of the ring at the cursor.
+ */
+static inline const struct frame *ring_look_exchange(const struct ring_consumer *consumer, uint64_t *sizep) {
+        uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
+        const struct frame *line = consumer->exchange;
+
+        /* A7: pairs with R7: from here on, the message is whole. */
+        if (atomic_load_explicit(&line->stamp, memory_order_acquire) != (cursor | consumer->exchange_flags))
+                return NULL;
+        *sizep = atomic_load_explicit(&line->size, memory_order_relaxed);
+        return line;
+}
+
+/* May that be? With each answer, the peer gives the turn away. */
+static inline bool ring_exchange_is_fair(const struct ring_consumer *consumer, uint64_t size) {
+        return size <= FRAME_INLINE_SIZE &&
+               (atomic_load_explicit(consumer->turn, memory_order_relaxed) | TURN_SENT) == TURN_SENT;
+}
+
+/* The message on the exchange line is received: copied, or with this lease. */
+static inline void ring_take_exchange(struct ring_consumer *consumer, uint64_t size, uint64_t turn) {
+        consumer->exchange_flags ^= FRAME_ODD;
+        consumer->exchanged_at = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
+        consumer->messages++;
+        consumer->bytes += size;
+        /* R8: the copy, if that is all, is complete before the sending thread writes over it. Pairs with A6. */
+        atomic_store_explicit(consumer->turn, turn, memory_order_release);
+        LABEL("recv:exchanged");
+}
+
+/* The lease that is out on a message that came over the line, or 0. */
+static inline uint64_t ring_exchange_lease(const struct ring_consumer *consumer) {
+        uint64_t turn = atomic_load_explicit(consumer->turn, memory_order_acquire);
+
+        return turn & LEASE_EXCHANGED ? turn : 0;
+}
+
+/* Nothing was received: the opposite of the function above, for the newest message and its lease. */
+static inline void ring_untake_exchange(struct ring_consumer *consumer, uint64_t size) {
+        consumer->exchange_flags ^= FRAME_ODD;
+        consumer->exchanged_at = consumer->exchanged_before;
+        consumer->messages--;
+        consumer->bytes -= size;
+        atomic_store_explicit(consumer->turn, TURN_THEIRS, memory_order_relaxed);
+}
+
+/* Looks at the message at the cursor, whatever it is: 0 and its message and length; -EAGAIN; or -EPROTO. */
 static inline int ring_peek(const struct ring_consumer *consumer, struct tachyon_message *message,
                             uint64_t *lengthp) {
         uint64_t cursor = atomic_load_explicit(&consumer->cursor, memory_order_relaxed);
-        const struct frame *frame = (const void *)(consumer->ring + (cursor & consumer->mask));
+        const struct frame *frame = (const void *)(consumer->ring + (cursor & consumer->mask)), *line;
         uint64_t stamp, size, flags, length, inline_size = FRAME_INLINE_SIZE, room;
         uint32_t type_id;
 
-        /* A1: pairs with R1 in ring_publish(): from here on, the frame is whole. */
+        /*
+         * A1: pairs with R1 in ring_publish(): from here on, the frame is whole.
+         * X2: and what was on the exchange line before it is seen below.
+         */
         stamp = atomic_load_explicit(&frame->stamp, memory_order_acquire);
-        if (!stamp_is_at(stamp, cursor))
-                return -EAGAIN;
+        if (!stamp_is_at(stamp, cursor) || stamp & FRAME_FOLLOWS & consumer->allowed_flags) {
+                line = ring_look_exchange(consumer, &size);
+                if (line) {
+                        if (!ring_exchange_is_fair(consumer, size))
+                                return -EPROTO;
+                        *message = (struct tachyon_message){
+                                .data = line->payload,
+                                .size = size,
+                                .lease = consumer->exchange_lease,
+                                .type_id = atomic_load_explicit(&line->type_id, memory_order_relaxed),
+                        };
+                        *lengthp = FRAME_ALIGNMENT;
+                        return 0;
+                }
+                if (!stamp_is_at(stamp, cursor))
+                        return -EAGAIN;
+        }
 
         /* Loaded once; the peer may write them again at any moment. */
         size = atomic_load_explicit(&frame->size, memory_order_relaxed);
@@ -282,9 +470,22 @@ static inline int ring_peek(const struct ring_consumer *consumer, struct tachyon
         if (unlikely(flags & FRAME_CORRELATED))
                 memcpy(&message->correlation_id, frame->payload, sizeof(message->correlation_id));
         message->type_id = type_id;
-        message->flags = (uint32_t)(flags & ~FRAME_VALID);
+        message->flags = (uint32_t)(flags & ~(FRAME_VALID | FRAME_FOLLOWS));
         *lengthp = length;
         return 0;
+}
+
+/* What ring_peek() found is received. */
+static inline void ring_take_message(struct ring_consumer *consumer, const struct tachyon_message *message,
+                                     uint64_t length) {
+        if (message->lease & LEASE_EXCHANGED) {
+                consumer->exchange_lease += 2;
+                consumer->exchanged_before = consumer->exchanged_at;
+                ring_take_exchange(consumer, message->size, message->lease);
+        } else {
+                ring_take(consumer, (message->lease & consumer->mask) / FRAME_ALIGNMENT, message->lease, length,
+                          message->size);
+        }
 }
 
 /* 0: received, and a look at the checkpoint is due; -EAGAIN; or -EPROTO. */
@@ -294,8 +495,7 @@ static inline int ring_recv(struct ring_consumer *consumer, struct tachyon_messa
 
         if (r < 0)
                 return r;
-        ring_take(consumer, (message->lease & consumer->mask) / FRAME_ALIGNMENT, message->lease, length,
-                  message->size);
+        ring_take_message(consumer, message, length);
         return 0;
 }
 
@@ -352,6 +552,8 @@ static inline bool ring_is_newest(const struct ring_consumer *consumer, uint64_t
         uint32_t lines = atomic_load_explicit(&consumer->leases[(lease & consumer->mask) / FRAME_ALIGNMENT],
                                               memory_order_relaxed);
 
+        if (consumer->exchanged_at == cursor)
+                return atomic_load_explicit(consumer->turn, memory_order_relaxed) == lease && lease & LEASE_EXCHANGED;
         return lease - read_position < cursor - read_position && lease % FRAME_ALIGNMENT == 0 &&
                (lines & LEASE_OUT) && lease + (uint64_t)(lines & ~LEASE_OUT) * FRAME_ALIGNMENT == cursor;
 }
@@ -396,6 +598,14 @@ static inline bool ring_release_alone(struct ring_consumer *consumer, uint64_t l
         return true;
 }
 
+/* False: no such lease is out. */
+static inline bool ring_release_exchange(const struct ring_consumer *consumer, uint64_t lease) {
+        /* R9: all that this thread read of the message, it read before. Pairs with A6. */
+        return lease & LEASE_EXCHANGED &&
+               atomic_compare_exchange_strong_explicit(consumer->turn, &lease, TURN_OURS, memory_order_release,
+                                                       memory_order_relaxed);
+}
+
 /* 0: released, and ring_advance() is due; or -EINVAL: no such lease is out. */
 static inline int ring_release(struct ring_consumer *consumer, uint64_t lease) {
         uint64_t read_position = atomic_load_explicit(consumer->read_position, memory_order_relaxed);
@@ -403,6 +613,8 @@ static inline int ring_release(struct ring_consumer *consumer, uint64_t lease) {
         _Atomic uint32_t *slot = &consumer->leases[(lease & consumer->mask) / FRAME_ALIGNMENT];
         uint32_t lines;
 
+        if (lease & LEASE_EXCHANGED)
+                return ring_release_exchange(consumer, lease) ? 0 : -EINVAL;
         if (unlikely(lease - read_position >= cursor - read_position || lease % FRAME_ALIGNMENT))
                 return -EINVAL;
         lines = atomic_load_explicit(slot, memory_order_relaxed);

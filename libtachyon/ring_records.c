@@ -78,7 +78,7 @@ uint64_t ring_send_records(struct ring_producer *producer, const unsigned char *
         record_copy((unsigned char *)ring_frame(producer->ring, producer->mask, position), records, size);
         /* One frame as long as all of them, as far as look-ahead and position go. */
         ring_publish(producer, producer->ring, producer->mask, position, count * length, size, type_id,
-                     FRAME_VALID);
+                     ring_next_flags(producer));
         producer->messages += count - 1;
         producer->bytes += (count - 1) * size;
         return count;

@@ -79,13 +79,17 @@ static inline void cpu_relax(void) {
 }
 
 /*
- * A gap between two looks at a line that the peer is about to write: some ten
- * cycles. With none, the line is fetched back before the peer has it to itself;
- * a pause instruction takes 68 cycles on one processor and 140 on the next, half
- * of which a message that arrives meanwhile has to wait.
+ * A gap between two looks at lines that the peer is about to write: some 40
+ * cycles. With a shorter one, the line is fetched back before the peer has it to
+ * itself; a pause instruction takes 68 cycles on one processor and 140 on the
+ * next, half of which a message that arrives meanwhile has to wait.
  */
-static inline void cpu_linger(void) {
-        for (unsigned cycles = 20; cycles; cycles--)
+#define LOOK_CYCLES 40
+/* Before the first look for an answer: about half of what it takes, where cores are near; docs/decisions.md. */
+#define FIRST_LOOK_CYCLES 100
+
+static inline void cpu_linger(unsigned cycles) {
+        for (; cycles; cycles--)
                 __asm__ volatile("" : "+r"(cycles));
 }
 

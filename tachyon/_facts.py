@@ -42,7 +42,8 @@ class Properties(NamedTuple):
 class Stats(NamedTuple):
     """Counters of a bus since it was opened; bytes are those of payloads.
 
-    send_used: ring bytes sent and not yet given back by the peer
+    send_used: ring bytes sent and not yet given back by the peer; after its end: unread. A message
+        that answers another may take no place in the ring
     recv_used: ring bytes received or waiting, not yet released by us
     leases: received messages not yet released
     doorbells: times that we woke the peer, one system call each
