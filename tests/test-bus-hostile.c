@@ -7,8 +7,7 @@
  */
 #include "test-bus.h"
 
-#include "../libtachyon/handshake.h"
-#include "../libtachyon/layout.h"
+#include "../libtachyon/bus.h"
 
 #define PAGE 4096u
 #define LARGEST (PAGE - 128)
@@ -115,7 +114,155 @@ static void test_forged_frames_end_the_bus(void) {
         forged_frame(FRAME_VALID, LARGEST - 63); /* would fit, but for the lease */
         forged_frame(FRAME_VALID, UINT32_MAX);
         for (uint64_t flag = 2; flag <= FRAME_FLAGS_MASK; flag <<= 1)
-                forged_frame(FRAME_VALID | flag, 8);
+                if (flag != FRAME_FOLLOWS)
+                        forged_frame(FRAME_VALID | flag, 8);
+        forged_frame(FRAME_VALID | FRAME_FOLLOWS, LARGEST - 63);
+}
+
+/* On the exchange line, which the victim writes, too. */
+static void hostile_exchange(struct hostile *hostile, uint64_t stamp, uint32_t size) {
+        atomic_store(&hostile->connection.exchange->size, size);
+        atomic_store(&hostile->connection.exchange->type_id, 1);
+        atomic_store(&hostile->connection.exchange->stamp, stamp);
+}
+
+static void test_forged_sizes_on_the_line_end_the_bus(void) {
+        const uint32_t sizes[] = { FRAME_INLINE_SIZE + 1, FRAME_ALIGNMENT, PAGE, UINT32_MAX };
+        tachyon_records records;
+        tachyon_message message;
+        unsigned char copy[PAGE];
+        struct hostile hostile;
+
+        for (size_t i = 0; i < 4 * sizeof(sizes) / sizeof(sizes[0]); i++) {
+                uint32_t size = sizes[i / 4];
+
+                hostile_open(&hostile);
+                hostile_exchange(&hostile, FRAME_VALID, size);
+                if (i % 4 == 0)
+                        CHECK_EQ(tachyon_bus_recv(hostile.bus, &message, -1), -EPROTO);
+                else if (i % 4 == 1)
+                        CHECK_EQ(tachyon_bus_recv_copy(hostile.bus, copy, sizeof(copy), NULL, -1), -EPROTO);
+                else if (i % 4 == 2)
+                        CHECK_EQ(tachyon_bus_recv_copy(hostile.bus, copy, sizeof(copy), NULL, 0), -EPROTO);
+                else
+                        CHECK_EQ(tachyon_bus_recv_records(hostile.bus, &records, size, 1, NULL, -1), -EPROTO);
+                is_broken(&hostile);
+                hostile_close(&hostile);
+        }
+}
+
+#define ASKED(odd) (FRAME_VALID | ((odd) ? FRAME_ODD : 0))
+
+/* What a call makes of a message on the line that cannot be: it may not be our turn to be written to. */
+static void receives_out_of_turn(struct hostile *hostile, unsigned way) {
+        tachyon_message message = { .size = 77 };
+        unsigned char copy[FRAME_INLINE_SIZE];
+        tachyon_records records;
+
+        switch (way) {
+        case 0:
+                CHECK_EQ(tachyon_bus_recv(hostile->bus, &message, -1), -EPROTO);
+                CHECK_EQ(message.size, 77);
+                break;
+        case 1:
+                CHECK_EQ(tachyon_bus_recv_copy(hostile->bus, copy, sizeof(copy), NULL, -1), -EPROTO);
+                break;
+        case 2:
+                CHECK_EQ(tachyon_bus_recv_copy(hostile->bus, copy, sizeof(copy), NULL, 0), -EPROTO);
+                break;
+        case 3:
+                CHECK_EQ(tachyon_bus_recv_records(hostile->bus, &records, 8, 1, NULL, -1), -EPROTO);
+                break;
+        default:
+                CHECK_EQ(tachyon_bus_recv_batch(hostile->bus, &message, 1, -1), -EPROTO);
+        }
+        CHECK_DETAIL("frame");
+        is_broken(hostile);
+}
+
+/* Twice in a row, while the first is leased, released, or copied: it gave the turn away. What is leased stays so. */
+static void test_a_message_on_the_line_out_of_turn_ends_the_bus(void) {
+        for (unsigned i = 0; i < 5 * 3; i++) {
+                tachyon_message leased, ring;
+                struct hostile hostile;
+
+                hostile_open(&hostile);
+                hostile_exchange(&hostile, ASKED(0), 8);
+                CHECK_EQ(tachyon_bus_recv(hostile.bus, &leased, -1), 0);
+                CHECK(leased.data == hostile.bus->connection.exchange->payload);
+                hostile_send_honestly(&hostile, 48);
+                CHECK_EQ(tachyon_bus_recv(hostile.bus, &ring, -1), 0);
+                if (i / 5 == 1)
+                        CHECK_EQ(tachyon_bus_release(hostile.bus, leased.lease), 0);
+                hostile_exchange(&hostile, hostile.position | ASKED(1), i / 5 == 2 ? UINT32_MAX : 8);
+                receives_out_of_turn(&hostile, i % 5);
+                CHECK(matches(ring.data, 48, 1));
+                CHECK_EQ(tachyon_bus_release(hostile.bus, leased.lease), i / 5 == 1 ? -EINVAL : 0);
+                CHECK_EQ(tachyon_bus_release(hostile.bus, ring.lease), 0);
+                CHECK_EQ(tachyon_bus_release(hostile.bus, ring.lease), -EINVAL);
+                hostile_close(&hostile);
+        }
+}
+
+/* The line is written over while it is leased, or with other stamps: nonsense to read, and else as if nothing were. */
+static void test_the_line_scribbled_on_at_any_time(void) {
+        tachyon_message message;
+        uint64_t random = 1;
+        struct hostile hostile;
+        struct frame *line;
+
+        hostile_open(&hostile);
+        line = hostile.connection.exchange;
+        for (uint64_t i = 0; i < 2000; i++) {
+                uint64_t stamp;
+
+                hostile_exchange(&hostile, hostile.position | ASKED(i % 2), (uint32_t)(i % 49));
+                CHECK_EQ(tachyon_bus_recv(hostile.bus, &message, -1), 0);
+                CHECK_EQ(message.size, i % 49);
+                for (int k = 0; k < 8; k++) /* any but the one that would be new */
+                        do {
+                                stamp = next_random(&random);
+                                if (k % 2)
+                                        stamp = (hostile.position + (stamp >> 32) % 3 * FRAME_ALIGNMENT) | stamp % 64;
+                                hostile_exchange(&hostile, stamp, (uint32_t)next_random(&random));
+                        } while (stamp == (hostile.position | ASKED(i % 2 == 0)));
+                CHECK(message.data == hostile.bus->connection.exchange->payload && message.size == i % 49);
+                CHECK_EQ(tachyon_bus_recv(hostile.bus, &(tachyon_message){ 0 }, 0), -EAGAIN);
+                hostile_send_honestly(&hostile, 1);
+                CHECK_EQ(tachyon_bus_recv_copy(hostile.bus, &stamp, 8, NULL, -1), 1);
+                CHECK_EQ(tachyon_bus_release(hostile.bus, message.lease), 0);
+                CHECK_EQ(tachyon_bus_release(hostile.bus, message.lease), -EINVAL);
+                /* The answer goes there, as if it were ours alone. */
+                CHECK_EQ(tachyon_bus_send(hostile.bus, "answer", 6, 1, 0), 0);
+                CHECK_EQ(line->stamp, FRAME_VALID | FRAME_BY_LISTENER | (i % 2 ? FRAME_ODD : 0));
+                CHECK(line->size == 6 && memcmp(line->payload, "answer", 6) == 0);
+        }
+        hostile_close(&hostile);
+}
+
+/* Marked as if something were there before it: it is looked for, and that is all. */
+static void test_marked_frames_with_nothing_on_the_line(void) {
+        tachyon_message message;
+        tachyon_records records;
+        struct hostile hostile;
+        uint64_t word;
+
+        hostile_open(&hostile);
+        for (uint64_t i = 0; i < 300; i++) {
+                hostile_send(&hostile, hostile.position | FRAME_VALID | FRAME_FOLLOWS, 8);
+                hostile.position += FRAME_ALIGNMENT;
+                if (i % 3 == 0) {
+                        CHECK_EQ(tachyon_bus_recv_copy(hostile.bus, &word, 8, NULL, -1), 8);
+                } else if (i % 3 == 1) {
+                        CHECK_EQ(tachyon_bus_recv_records(hostile.bus, &records, 8, 9, NULL, -1), 1);
+                        CHECK_EQ(tachyon_bus_release(hostile.bus, records.lease), 0);
+                } else {
+                        CHECK_EQ(tachyon_bus_recv(hostile.bus, &message, -1), 0);
+                        CHECK_EQ(message.flags, 0);
+                        CHECK_EQ(tachyon_bus_release(hostile.bus, message.lease), 0);
+                }
+        }
+        hostile_close(&hostile);
 }
 
 static void test_forged_records_end_the_bus(void) {
@@ -339,6 +486,10 @@ static void *scribble(void *context) {
                         atomic_store(&hostile->control->space_waiting, (uint32_t)word);
                         atomic_store(&hostile->control->space_target, word);
                         break;
+                case 2:
+                case 3:
+                        hostile_exchange(hostile, word, (uint32_t)(next_random(&random) % 64));
+                        break;
                 default:
                         atomic_store((_Atomic uint64_t *)(void *)(hostile->ring + next_random(&random) % PAGE / 8 * 8),
                                      word);
@@ -407,6 +558,10 @@ static void test_scribbling_over_everything(void) {
 int main(int argc, char **argv) {
         tests_begin(argc, argv);
         RUN(test_forged_frames_end_the_bus);
+        RUN(test_forged_sizes_on_the_line_end_the_bus);
+        RUN(test_a_message_on_the_line_out_of_turn_ends_the_bus);
+        RUN(test_the_line_scribbled_on_at_any_time);
+        RUN(test_marked_frames_with_nothing_on_the_line);
         RUN(test_forged_records_end_the_bus);
         RUN(test_a_ring_written_without_end);
         RUN(test_a_frame_that_changes_while_it_is_leased);

@@ -62,8 +62,8 @@ static void send_with_fds(int socket, const void *data, size_t size, const int *
         CHECK_EQ(send_message(socket, &message), (ssize_t)size);
 }
 
-/* The next hello; what came along is closed, but for the first descriptor where it is asked for. */
-static struct hello receive_hello(int socket, int *fdp) {
+/* The next hello, with what came along: -1 for what did not. */
+static struct hello receive_with_fds(int socket, int fds[2]) {
         union {
                 struct cmsghdr header;
                 char space[CMSG_SPACE(2 * sizeof(int))];
@@ -73,17 +73,25 @@ static struct hello receive_hello(int socket, int *fdp) {
         struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space,
                                   .msg_controllen = sizeof(control.space) };
         struct cmsghdr *c;
-        int fds[2];
 
+        fds[0] = fds[1] = -1;
         CHECK_EQ(recvmsg(socket, &message, MSG_WAITALL | MSG_CMSG_CLOEXEC), sizeof(hello));
         c = CMSG_FIRSTHDR(&message);
-        for (size_t i = 0; c && i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-                memcpy(fds, CMSG_DATA(c), sizeof(int) * (i + 1));
+        if (c)
+                memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+        return hello;
+}
+
+/* The next hello; what came along is closed, but for the first descriptor where it is asked for. */
+static struct hello receive_hello(int socket, int *fdp) {
+        int fds[2];
+        struct hello hello = receive_with_fds(socket, fds);
+
+        for (int i = 0; i < 2; i++)
                 if (fdp && i == 0)
                         *fdp = fds[0];
-                else
+                else if (fds[i] >= 0)
                         close(fds[i]);
-        }
         return hello;
 }
 
@@ -112,7 +120,9 @@ static int step_to_the_end(struct handshake *handshake) {
         return r;
 }
 
-static void test_two_honest_sides_meet(void) {
+#define PAGE ((size_t)sysconf(_SC_PAGESIZE))
+
+static void two_honest_sides_meet(uint64_t *place) {
         struct connector connector = { .connection = CONNECTION_INIT };
         struct connection *a = &connector.connection, *b;
         struct handshake handshake;
@@ -136,6 +146,14 @@ static void test_two_honest_sides_meet(void) {
         CHECK_EQ(a->theirs.isolated, !PORTABLE);
         CHECK_EQ(b->theirs.isolated, !PORTABLE);
         CHECK_EQ(b->peer.pid, getpid());
+        CHECK(a->exchange && b->exchange && a->exchange != b->exchange);
+        CHECK_EQ((uintptr_t)a->exchange % PAGE, (uintptr_t)b->exchange % PAGE);
+        CHECK((uintptr_t)a->exchange % PAGE && (uintptr_t)a->exchange % FRAME_ALIGNMENT == 0);
+        *place = (uintptr_t)a->exchange % PAGE;
+        fill(a->exchange->payload, FRAME_INLINE_SIZE, 2);
+        CHECK(matches(b->exchange->payload, FRAME_INLINE_SIZE, 2));
+        CHECK_EQ(a->exchange_fd, -1);
+        CHECK_EQ(b->exchange_fd, -1);
         fill(a->ours.ring, CAPACITY, 1);
         CHECK(matches(b->theirs.ring, CAPACITY, 1));
         CHECK_EQ(send(a->room, "x", 1, 0), 1);
@@ -144,6 +162,26 @@ static void test_two_honest_sides_meet(void) {
                 CHECK(fcntl(*fd, F_GETFD) & FD_CLOEXEC);
         connection_destroy(a);
         handshake_destroy(&handshake);
+}
+
+static void test_two_honest_sides_meet(void) {
+        uint64_t place;
+
+        two_honest_sides_meet(&place);
+}
+
+/* Or those of many buses would be in one set of each cache. */
+static void test_each_bus_has_its_line_at_another_place(void) {
+        const uint64_t places = PAGE / FRAME_ALIGNMENT - 1;
+        uint64_t place, last = 0, seen = 0;
+
+        for (uint64_t i = 0; i < 2 * places; i++, last = place) {
+                two_honest_sides_meet(&place);
+                CHECK(place != last);
+                if (place / FRAME_ALIGNMENT < 64)
+                        seen |= UINT64_C(1) << place / FRAME_ALIGNMENT;
+        }
+        CHECK_EQ(seen, ~UINT64_C(1));
 }
 
 /* ---- a listener and its dishonest connector ----------------------------- */
@@ -495,6 +533,109 @@ static void test_surplus_descriptors_are_no_shortage_of_ours(void) {
         listener_close(&listener);
 }
 
+/* ---- the exchange line, which the listener makes ------------------------ */
+
+#define ALL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL | F_SEAL_FUTURE_WRITE)
+
+/* Not for who does not know of it, and not for calls. */
+static void test_the_line_is_offered_to_who_knows_of_it(void) {
+        for (uint32_t kind = TACHYON_KIND_STREAM; kind <= TACHYON_KIND_RPC; kind++)
+                for (uint32_t features = 0; features <= HELLO_FEATURE_EXCHANGE; features += HELLO_FEATURE_EXCHANGE) {
+                        struct hello hello = hello_of(HELLO_CONNECT);
+                        bool offered = features && kind == TACHYON_KIND_STREAM;
+                        struct listener listener;
+                        int fds[2];
+
+                        listener_open(&listener);
+                        use_settings(kind, 0);
+                        hello.kind = kind;
+                        hello.features = features;
+                        send_with_fds(listener.peer, &hello, sizeof(hello), NULL, 0);
+                        CHECK_EQ(step(&listener), 0);
+                        hello = receive_with_fds(listener.peer, fds);
+                        CHECK_EQ(!!(hello.features & HELLO_FEATURE_EXCHANGE), offered);
+                        CHECK_EQ(fds[1] >= 0, offered);
+                        CHECK_EQ(listener.handshake.connection.exchange != NULL, offered);
+                        close(fds[0]);
+                        if (offered)
+                                close(fds[1]);
+                        listener_close(&listener);
+                }
+}
+
+static void seal(int line) {
+        CHECK_EQ(fcntl(line, F_ADD_SEALS, ALL_SEALS), 0);
+}
+
+static void leave_unsealed(int line) {
+        (void)line;
+}
+
+static void seal_but_let_map(int line) {
+        CHECK_EQ(fcntl(line, F_ADD_SEALS, ALL_SEALS & ~F_SEAL_FUTURE_WRITE), 0);
+}
+
+static void seal_and_shrink(int line) {
+        CHECK_EQ(ftruncate(line, 0), 0);
+        seal(line);
+}
+
+static void seal_and_grow(int line) {
+        CHECK_EQ(ftruncate(line, (off_t)(2 * PAGE)), 0);
+        seal(line);
+}
+
+static void seal_a_hole(int line) {
+        CHECK_EQ(fallocate(line, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)PAGE), 0);
+        seal(line);
+}
+
+/* What a connector does with the page before its answer. */
+static void answer_after(void (*act)(int), int error, const char *word) {
+        struct hello hello = hello_of(HELLO_CONNECT);
+        int fds[2], memory, room, count;
+        struct listener listener;
+
+        listener_open(&listener);
+        hello.features = HELLO_FEATURE_EXCHANGE;
+        send_with_fds(listener.peer, &hello, sizeof(hello), NULL, 0);
+        CHECK_EQ(step(&listener), 0);
+        receive_with_fds(listener.peer, fds);
+        act(fds[1]);
+        memory = good_memory();
+        room = good_room();
+        hello = hello_of(HELLO_ANSWER);
+        send_with_fds(listener.peer, &hello, sizeof(hello), (const int[]){ memory, room }, 2);
+        close(memory);
+        close(room);
+        count = fd_count();
+        if (error) {
+                refused_with(&listener, error, word);
+        } else {
+                CHECK_EQ(step(&listener), 1);
+                CHECK_EQ(receive_hello(listener.peer, NULL).step, HELLO_WELCOME);
+                CHECK_EQ(fd_count(), count); /* the room doorbell is open, and the page's descriptor not */
+                /* What was mapped goes on; there are no holes, and no new writable mappings. */
+                listener.handshake.connection.exchange->payload[0] = 1;
+                CHECK(fallocate(fds[1], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)PAGE) < 0 || PORTABLE);
+                CHECK(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[1], 0) == MAP_FAILED || PORTABLE);
+                listener_close(&listener);
+        }
+        close(fds[0]);
+        close(fds[1]);
+}
+
+static void test_the_listener_checks_how_its_line_was_sealed(void) {
+        if (PORTABLE) /* there are no seals to check */
+                return;
+        answer_after(seal, 0, NULL);
+        answer_after(leave_unsealed, EPROTO, "seals");
+        answer_after(seal_but_let_map, EPROTO, "seals");
+        answer_after(seal_and_shrink, EPROTO, "bytes");
+        answer_after(seal_and_grow, EPROTO, "bytes");
+        answer_after(seal_a_hole, EPROTO, "holes");
+}
+
 /* ---- a connector and its dishonest listener ----------------------------- */
 
 struct script {
@@ -502,6 +643,7 @@ struct script {
         struct hello offer;
         size_t size;     /* how much of it is sent */
         int n_fds;       /* -1: one good memory */
+        int line;        /* and after it this one, unless negative */
         bool read_first; /* the connector's hello */
 };
 
@@ -516,7 +658,8 @@ static void *play_listener(void *context) {
 
                 CHECK_EQ(half_create(&half, &memory, script->offer.reply_capacity, &settings.half), 0);
                 half_destroy(&half);
-                send_with_fds(script->socket, &script->offer, script->size, &memory, 1);
+                send_with_fds(script->socket, &script->offer, script->size, (const int[]){ memory, script->line },
+                              script->line < 0 ? 1 : 2);
                 close(memory);
         } else if (script->size) {
                 send_with_fds(script->socket, &script->offer, script->size, surplus, (size_t)script->n_fds);
@@ -545,7 +688,8 @@ static int connect_to(struct script *script) {
 
 static struct script script_of(void) {
         use_settings(0, 0);
-        return (struct script){ .offer = hello_of(HELLO_OFFER), .size = sizeof(struct hello), .n_fds = -1 };
+        return (struct script){ .offer = hello_of(HELLO_OFFER), .size = sizeof(struct hello), .n_fds = -1,
+                                .line = -1 };
 }
 
 static void test_impossible_capacities_are_refused(void) {
@@ -585,6 +729,81 @@ static void test_offers_are_checked(void) {
                 script.n_fds = n_fds;
                 CHECK_EQ(connect_to(&script), -EPROTO);
         }
+}
+
+/* Takes the descriptor over. */
+static void offer_line(int line, uint32_t features, int error, const char *word) {
+        struct script script = script_of();
+
+        script.offer.features = features;
+        script.line = line;
+        CHECK_EQ(connect_to(&script), -error);
+        if (word)
+                CHECK_DETAIL(word);
+        if (line >= 0)
+                close(line);
+}
+
+/* Its first word says where on it the line is. */
+static int line_at(uint64_t offset, off_t size, bool whole, int seals) {
+        int fd = memfd_create("line", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+        CHECK(fd >= 0 && ftruncate(fd, size) == 0);
+        CHECK(!whole || size == 0 || fallocate(fd, 0, 0, size) == 0);
+        CHECK(!whole || size == 0 || pwrite(fd, &offset, 8, 0) == 8);
+        CHECK_EQ(fcntl(fd, F_ADD_SEALS, seals), 0);
+        return fd;
+}
+
+static int line_of(off_t size, bool whole, int seals) {
+        return line_at(FRAME_ALIGNMENT, size, whole, seals);
+}
+
+static int read_only(int line) {
+        char path[64];
+        int fd;
+
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", line);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        CHECK(fd >= 0);
+        close(line);
+        return fd;
+}
+
+static void test_offered_lines_are_checked(void) {
+        const uint32_t exchange = HELLO_FEATURE_EXCHANGE;
+        const off_t page = (off_t)PAGE;
+
+        if (PORTABLE) /* memory is another thing there */
+                return;
+        /* A good one is taken: what fails is that nothing comes afterwards. */
+        offer_line(line_of(page, true, 0), exchange, ECONNREFUSED, "hung up");
+        offer_line(line_of(page, true, F_SEAL_SHRINK | F_SEAL_GROW), exchange, ECONNREFUSED, "hung up");
+        offer_line(line_at(PAGE - FRAME_ALIGNMENT, page, true, 0), exchange, ECONNREFUSED, "hung up");
+        /* Where it says to be: on its page, after the word that says so, and whole. */
+        for (uint64_t bit = 1; bit < FRAME_ALIGNMENT; bit <<= 1)
+                offer_line(line_at(FRAME_ALIGNMENT + bit, page, true, 0), exchange, EPROTO, "which cannot be");
+        offer_line(line_at(0, page, true, 0), exchange, EPROTO, "is at 0, which cannot be");
+        offer_line(line_at(FRAME_ALIGNMENT / 2, page, true, 0), exchange, EPROTO, "which cannot be");
+        offer_line(line_at(PAGE, page, true, 0), exchange, EPROTO, "is at 4096, which cannot be");
+        offer_line(line_at((UINT64_C(1) << 32) + FRAME_ALIGNMENT, page, true, 0), exchange, EPROTO, "which cannot be");
+        offer_line(line_at(-(uint64_t)FRAME_ALIGNMENT, page, true, 0), exchange, EPROTO, "which cannot be");
+        /* The bit and the descriptor, or neither. */
+        offer_line(-1, exchange, EPROTO, "1 descriptors instead of 2");
+        offer_line(line_of(page, true, 0), 0, EPROTO, "2 descriptors instead of 1");
+        offer_line(line_of(page, true, F_SEAL_SEAL), exchange, EPROTO, "seals");
+        offer_line(line_of(page, true, ALL_SEALS & ~F_SEAL_FUTURE_WRITE), exchange, EPROTO, "seals");
+        offer_line(line_of(page, true, ALL_SEALS), exchange, EPROTO, "map");
+        offer_line(line_of(page, true, F_SEAL_WRITE), exchange, EPROTO, "map");
+        offer_line(read_only(line_of(page, true, 0)), exchange, EPROTO, "map");
+        offer_line(line_of(0, true, 0), exchange, EPROTO, "bytes");
+        offer_line(line_of(page - 1, true, 0), exchange, EPROTO, "bytes");
+        offer_line(line_of(page + 1, true, 0), exchange, EPROTO, "bytes");
+        offer_line(line_of(2 * page, true, 0), exchange, EPROTO, "bytes");
+        offer_line(line_of(page, false, 0), exchange, EPROTO, "holes");
+        offer_line(open("/dev/zero", O_RDWR | O_CLOEXEC), exchange, EPROTO, "shared memory");
+        offer_line(open("/proc/self/mem", O_RDWR | O_CLOEXEC), exchange, EPROTO, "shared memory");
+        offer_line(good_room(), exchange, EPROTO, "shared memory");
 }
 
 static void test_a_refusal_is_told_in_the_listeners_words(void) {
@@ -642,6 +861,7 @@ static void test_the_wrong_user_is_refused(void) {
 int main(int argc, char **argv) {
         tests_begin(argc, argv);
         RUN(test_two_honest_sides_meet);
+        RUN(test_each_bus_has_its_line_at_another_place);
         RUN(test_wrong_hellos_are_refused_with_a_reason);
         RUN(test_a_slow_hello_is_put_together);
         RUN(test_a_half_sent_hello_is_no_hello);
@@ -655,8 +875,11 @@ int main(int argc, char **argv) {
         RUN(test_a_wrong_number_of_descriptors_is_refused);
         RUN_WITH_REAL_LIMITS(test_descriptors_cut_off_by_our_limit);
         RUN_WITH_REAL_LIMITS(test_surplus_descriptors_are_no_shortage_of_ours);
+        RUN(test_the_line_is_offered_to_who_knows_of_it);
+        RUN(test_the_listener_checks_how_its_line_was_sealed);
         RUN(test_impossible_capacities_are_refused);
         RUN(test_offers_are_checked);
+        RUN(test_offered_lines_are_checked);
         RUN(test_a_refusal_is_told_in_the_listeners_words);
         RUN(test_a_listener_that_hangs_up);
         RUN(test_a_silent_listener_times_out);

@@ -788,6 +788,410 @@ static void test_random_walk_against_a_queue(void) {
         }
 }
 
+/* ---- the exchange line --------------------------------------------------- */
+
+struct two_rings {
+        struct ring there, back; /* there: what the connector sends */
+        struct frame line;
+};
+
+static void two_rings_open(struct two_rings *two, uint64_t position) {
+        ring_open_at(&two->there, PAGE, position);
+        ring_open_at(&two->back, PAGE, position);
+        memset((void *)&two->line, 0, sizeof(two->line));
+        ring_start_exchange(&two->there.producer, &two->back.consumer, &two->line, false);
+        ring_start_exchange(&two->back.producer, &two->there.consumer, &two->line, true);
+}
+
+static void two_rings_close(struct two_rings *two) {
+        ring_close(&two->there);
+        ring_close(&two->back);
+}
+
+/* The message must be this one, and lie there. */
+static void receive_from(struct ring *ring, struct tachyon_message *message, const struct frame *line, uint64_t size,
+                         uint64_t seed) {
+        CHECK(ring_has_message(&ring->consumer));
+        CHECK_EQ(receive(ring, message), 0);
+        CHECK_EQ(message->data == line->payload, size <= FRAME_INLINE_SIZE && message->lease % 2);
+        check_message(message, size, seed);
+}
+
+/* As the connector whose turn it is, who has waited. */
+static void two_rings_begin(struct two_rings *two, uint64_t position) {
+        two_rings_open(two, position);
+        ring_begin_exchange(&two->back.consumer);
+}
+
+static bool exchange_pattern(struct ring *ring, uint64_t size, uint64_t seed) {
+        unsigned char data[FRAME_ALIGNMENT];
+
+        fill(data, size, seed);
+        return ring_exchange(&ring->producer, data, size, (uint32_t)seed);
+}
+
+static uint64_t turn_of(const struct ring *ring) {
+        return atomic_load(&ring->producer.turn);
+}
+
+static const uint64_t round_positions[] = {
+        0, PAGE, (UINT64_C(1) << 32) - FRAME_ALIGNMENT, UINT64_C(1) << 62, UINT64_MAX - PAGE + 1,
+};
+#define N_POSITIONS (sizeof(round_positions) / sizeof(round_positions[0]))
+
+static void test_the_first_turn_is_the_connectors_once_it_waits(void) {
+        struct two_rings two;
+
+        for (size_t i = 0; i < N_POSITIONS; i++) {
+                two_rings_open(&two, round_positions[i]);
+                CHECK(!ring_heeds_turn(&two.there.producer) && !ring_heeds_turn(&two.back.producer));
+                CHECK(!exchange_pattern(&two.there, 8, 1));
+                ring_begin_exchange(&two.there.consumer); /* the listener's waiting begins nothing */
+                CHECK(!ring_heeds_turn(&two.back.producer));
+                ring_begin_exchange(&two.back.consumer);
+                CHECK(ring_heeds_turn(&two.there.producer));
+                CHECK(!exchange_pattern(&two.there, FRAME_INLINE_SIZE + 1, 1));
+                CHECK(exchange_pattern(&two.there, 1, 1));
+                CHECK(ring_awaits_answer(&two.there.producer));
+                ring_begin_exchange(&two.back.consumer); /* once only */
+                CHECK(!exchange_pattern(&two.there, 1, 1));
+                two_rings_close(&two);
+        }
+}
+
+/* By copying and by leasing: the turn is there when the message is released, not before; the rings stay as they are. */
+static void test_the_turn_passes_with_what_is_released(void) {
+        struct tachyon_message message;
+        struct two_rings two;
+        uint64_t size, last[2] = { 0, 0 }, lease;
+
+        for (size_t k = 0; k < N_POSITIONS; k++) {
+                memset(last, 0, sizeof(last));
+                two_rings_begin(&two, round_positions[k]);
+                for (unsigned i = 0; i < 200; i++) {
+                        struct ring *from = i % 2 ? &two.back : &two.there, *to = i % 2 ? &two.there : &two.back;
+
+                        CHECK(exchange_pattern(from, i % 49, i));
+                        CHECK(ring_has_message(&from->consumer));
+                        CHECK(!ring_look(&from->consumer, &size) && !ring_recv_small(&from->consumer, &message));
+                        CHECK(!exchange_pattern(from, 1, 1) && !exchange_pattern(to, 1, 1));
+                        if (i / 2 % 2) {
+                                CHECK(ring_look_exchange(&from->consumer, &size) == &two.line && size == i % 49);
+                                CHECK(ring_exchange_is_fair(&from->consumer, size));
+                                CHECK(matches(two.line.payload, size, i));
+                                ring_take_exchange(&from->consumer, size, TURN_OURS);
+                        } else {
+                                receive_from(from, &message, &two.line, i % 49, i);
+                                lease = message.lease;
+                                CHECK(lease & LEASE_EXCHANGED && lease > last[i % 2]);
+                                last[i % 2] = lease;
+                                CHECK_EQ(ring_leases_out(&from->consumer), 1);
+                                CHECK(ring_heeds_turn(&to->producer) && !exchange_pattern(to, 1, 1));
+                                CHECK(!ring_release_alone(&from->consumer, lease));
+                                CHECK_EQ(ring_release(&from->consumer, lease), 0);
+                                CHECK_EQ(ring_release(&from->consumer, lease), -EINVAL);
+                        }
+                        CHECK_EQ(ring_leases_out(&from->consumer), 0);
+                        CHECK(!ring_look_exchange(&from->consumer, &size) && !ring_has_message(&from->consumer));
+                        CHECK_EQ(receive(from, &message), -EAGAIN);
+                        CHECK_EQ(from->producer.position, round_positions[k]);
+                        CHECK_EQ(atomic_load(&from->consumer.cursor), round_positions[k]);
+                        CHECK_EQ(atomic_load(&from->read_position), round_positions[k]);
+                }
+                two_rings_close(&two);
+        }
+}
+
+enum way { WAY_SMALL, WAY_LARGE, WAY_COMMIT, WAY_SHRUNK, WAY_RECORDS, N_WAYS };
+
+/* One message by the ring, which has the seed. */
+static uint64_t send_by(struct ring *ring, enum way way, uint64_t seed) {
+        const uint64_t sizes[] = { 8, 300, 8, 8, 8 };
+        unsigned char data[300];
+        void *place;
+
+        fill(data, sizes[way], seed);
+        switch (way) {
+        case WAY_RECORDS:
+                CHECK_EQ(ring_send_records(&ring->producer, data, sizes[way], 1, (uint32_t)seed), 1);
+                break;
+        case WAY_COMMIT:
+        case WAY_SHRUNK:
+                CHECK_EQ(ring_reserve(&ring->producer, &place, way == WAY_SHRUNK ? 300 : 8), 0);
+                CHECK(!exchange_pattern(ring, 8, 1)); /* whoever's turn it is */
+                memcpy(place, data, sizes[way]);
+                CHECK_EQ(ring_commit(&ring->producer, sizes[way], (uint32_t)seed), 0);
+                break;
+        default:
+                CHECK_EQ(ring_send(&ring->producer, data, sizes[way], (uint32_t)seed), 0);
+        }
+        return sizes[way];
+}
+
+static uint64_t flags_at(const struct ring *ring, uint64_t position) {
+        const struct frame *frame = (const void *)(ring->memory + (position & (PAGE - 1)));
+
+        return frame->stamp ^ position;
+}
+
+/* X2: whatever is sent first after a message on the line is marked, and only that. */
+static void test_the_first_frame_to_follow_is_marked(void) {
+        struct tachyon_message message;
+        struct two_rings two;
+        struct ring *ring = &two.there;
+
+        for (size_t k = 0; k < N_POSITIONS; k++)
+                for (enum way way = 0; way < N_WAYS; way++) {
+                        uint64_t at, size;
+
+                        two_rings_begin(&two, round_positions[k]);
+                        send_by(ring, way, 1); /* it may be our turn, we have not written there */
+                        CHECK_EQ(flags_at(ring, round_positions[k]), FRAME_VALID);
+                        CHECK(exchange_pattern(ring, 8, 2));
+                        at = ring->producer.position;
+                        size = send_by(ring, way, 3);
+                        CHECK_EQ(flags_at(ring, at), FRAME_VALID | FRAME_FOLLOWS);
+                        CHECK_EQ(turn_of(ring), TURN_THEIRS);
+                        at = ring->producer.position;
+                        send_by(ring, way, 4);
+                        CHECK_EQ(flags_at(ring, at), FRAME_VALID);
+                        for (uint64_t seed = 1; seed <= 4; seed++) {
+                                receive_from(ring, &message, &two.line, seed == 2 ? 8 : size, seed);
+                                CHECK_EQ(message.lease % 2, seed == 2);
+                                CHECK_EQ(release(ring, message.lease), 0);
+                        }
+                        CHECK_EQ(receive(ring, &message), -EAGAIN);
+                        two_rings_close(&two);
+                }
+}
+
+/* Cancelled, or no room: nothing follows yet, so the mark stays to be made. */
+static void test_what_was_not_sent_does_not_take_the_mark(void) {
+        struct two_rings two;
+        void *place;
+
+        two_rings_begin(&two, 0);
+        CHECK(exchange_pattern(&two.there, 8, 1));
+        CHECK_EQ(ring_reserve(&two.there.producer, &place, 8), 0);
+        ring_cancel(&two.there.producer);
+        CHECK_EQ(send_pattern(&two.there, PAGE, 2), -EAGAIN);
+        CHECK_EQ(ring_commit(&two.there.producer, 8, 2), -EINVAL);
+        CHECK_EQ(ring_reserve(&two.there.producer, &place, 8), 0);
+        CHECK_EQ(send_pattern(&two.there, 8, 2), -EAGAIN);
+        CHECK_EQ(ring_commit(&two.there.producer, 9, 2), -EINVAL);
+        CHECK(ring_awaits_answer(&two.there.producer));
+        CHECK_EQ(ring_commit(&two.there.producer, 8, 2), 0);
+        CHECK_EQ(flags_at(&two.there, 0), FRAME_VALID | FRAME_FOLLOWS);
+        two_rings_close(&two);
+}
+
+/* With the answer, the question has been received: nothing has to be looked for. */
+static void test_nothing_is_marked_after_the_answer(void) {
+        struct tachyon_message message;
+        struct two_rings two;
+
+        for (int leased = 0; leased < 2; leased++) {
+                two_rings_begin(&two, 0);
+                CHECK(exchange_pattern(&two.there, 8, 1));
+                receive_from(&two.there, &message, &two.line, 8, 1);
+                CHECK_EQ(release(&two.there, message.lease), 0);
+                CHECK(exchange_pattern(&two.back, 8, 2));
+                receive_from(&two.back, &message, &two.line, 8, 2);
+                if (!leased)
+                        CHECK_EQ(release(&two.back, message.lease), 0);
+                CHECK_EQ(send_pattern(&two.there, 8, 3), 0);
+                CHECK_EQ(flags_at(&two.there, 0), FRAME_VALID);
+                CHECK_EQ(turn_of(&two.there), leased ? message.lease : TURN_OURS);
+                two_rings_close(&two);
+        }
+}
+
+/* A message on the line makes no difference to whose place in the ring is free, and needs room there itself: I2. */
+static void test_a_full_ring_has_no_line(void) {
+        struct tachyon_message message;
+        struct two_rings two;
+        uint64_t n = 0;
+
+        two_rings_begin(&two, 0);
+        while (send_pattern(&two.there, 8, n) == 0)
+                n++;
+        CHECK_EQ(n, PAGE / FRAME_ALIGNMENT - 1);
+        CHECK(!exchange_pattern(&two.there, 8, n));
+        CHECK_EQ(receive(&two.there, &message), 0);
+        CHECK_EQ(release(&two.there, message.lease), 0);
+        CHECK_EQ(ring_refresh(&two.there.producer), 0);
+        CHECK(exchange_pattern(&two.there, 8, n));
+        CHECK_EQ(send_pattern(&two.there, 8, n + 1), 0);
+        for (uint64_t i = 1; i <= n + 1; i++) {
+                receive_from(&two.there, &message, &two.line, 8, i);
+                CHECK_EQ(message.lease % 2, i == n);
+                CHECK_EQ(release(&two.there, message.lease), 0);
+        }
+        two_rings_close(&two);
+}
+
+static void untake(struct ring *ring, const struct tachyon_message *message) {
+        CHECK(ring_is_newest(&ring->consumer, message->lease));
+        if (message->lease % 2)
+                ring_untake_exchange(&ring->consumer, message->size);
+        else
+                atomic_store(&ring->consumer.cursor, message->lease); /* as bus_unreceive() does */
+        CHECK(!ring_is_newest(&ring->consumer, message->lease));
+}
+
+/* Ring, line, ring: each can be put back while it is the newest, and comes again in its order. */
+static void test_the_newest_is_known_by_either_place(void) {
+        struct tachyon_message messages[3];
+        struct two_rings two;
+        struct ring *ring = &two.there;
+
+        two_rings_begin(&two, 0);
+        CHECK_EQ(send_pattern(ring, 8, 0), 0);
+        CHECK(exchange_pattern(ring, 8, 1));
+        CHECK_EQ(send_pattern(ring, 100, 2), 0);
+        for (int n = 1; n <= 3; n++) {
+                uint64_t lease;
+
+                for (int i = 0; i < n; i++) {
+                        receive_from(ring, &messages[i], &two.line, i == 2 ? 100 : 8, (uint64_t)i);
+                        for (int k = 0; k <= i; k++)
+                                CHECK_EQ(ring_is_newest(&ring->consumer, messages[k].lease), k == i);
+                }
+                CHECK(!ring_is_newest(&ring->consumer, messages[n - 1].lease + 2));
+                lease = messages[1].lease;
+                for (int i = n; i-- > 0;)
+                        untake(ring, &messages[i]);
+                if (n > 1)
+                        CHECK(!ring_release_exchange(&ring->consumer, lease));
+                CHECK_EQ(ring_leases_out(&ring->consumer), 0);
+        }
+        for (int i = 0; i < 3; i++)
+                receive_from(ring, &messages[i], &two.line, i == 2 ? 100 : 8, (uint64_t)i);
+        CHECK_EQ(release(ring, messages[1].lease), 0);
+        CHECK(ring_is_newest(&ring->consumer, messages[2].lease));
+        untake(ring, &messages[2]);
+        CHECK(!ring_is_newest(&ring->consumer, messages[0].lease)); /* the line's came after it */
+        two_rings_close(&two);
+}
+
+/* Put back, it leaves what came over the line before it received: that was newer than what is leased of the ring. */
+static void test_what_came_before_what_was_put_back_stays_received(void) {
+        struct tachyon_message first, copied, ring, line;
+        struct two_rings two;
+        struct ring *there = &two.there;
+
+        for (int between = 0; between < 2; between++) {
+                two_rings_begin(&two, 0);
+                CHECK_EQ(send_pattern(there, 8, 0), 0);
+                CHECK(exchange_pattern(there, 8, 1));
+                receive_from(there, &first, &two.line, 8, 0);
+                receive_from(there, &copied, &two.line, 8, 1);
+                CHECK_EQ(release(there, copied.lease), 0);
+                CHECK(exchange_pattern(&two.back, 8, 2));
+                receive_from(&two.back, &line, &two.line, 8, 2);
+                CHECK_EQ(release(&two.back, line.lease), 0);
+                if (between) {
+                        CHECK_EQ(send_pattern(there, 8, 3), 0);
+                        receive_from(there, &ring, &two.line, 8, 3);
+                }
+                CHECK(exchange_pattern(there, 8, 4));
+                receive_from(there, &line, &two.line, 8, 4);
+                untake(there, &line);
+                if (between)
+                        untake(there, &ring);
+                CHECK(!ring_is_newest(&there->consumer, first.lease));
+                CHECK(!ring_is_newest(&there->consumer, copied.lease));
+                if (between)
+                        receive_from(there, &ring, &two.line, 8, 3);
+                receive_from(there, &line, &two.line, 8, 4);
+                two_rings_close(&two);
+        }
+}
+
+/* The stamp there is the cursor's with the peer's flags, and nothing else is one. */
+static void test_forged_stamps_on_the_line_are_no_messages(void) {
+        struct tachyon_message message;
+        struct two_rings two;
+        uint64_t size;
+
+        two_rings_open(&two, PAGE);
+        for (uint64_t flags = 0; flags <= FRAME_FLAGS_MASK; flags++)
+                for (int64_t ahead = -2; ahead <= 2; ahead++) {
+                        if (flags == FRAME_VALID && ahead == 0)
+                                continue;
+                        atomic_store(&two.line.stamp, (PAGE + (uint64_t)ahead * FRAME_ALIGNMENT) | flags);
+                        CHECK(!ring_has_message(&two.there.consumer));
+                        CHECK(!ring_look_exchange(&two.there.consumer, &size));
+                        CHECK_EQ(receive(&two.there, &message), -EAGAIN);
+                        CHECK(!ring_heeds_turn(&two.back.producer));
+                }
+        atomic_store(&two.line.stamp, PAGE | FRAME_VALID);
+        for (uint64_t n = FRAME_INLINE_SIZE + 1; n <= UINT32_MAX; n *= 3) {
+                atomic_store(&two.line.size, (uint32_t)n);
+                CHECK(ring_look_exchange(&two.there.consumer, &size) && !ring_exchange_is_fair(&two.there.consumer, size));
+                CHECK_EQ(receive(&two.there, &message), -EPROTO);
+        }
+        two_rings_close(&two);
+}
+
+/* Again while the last is leased, or when it is our turn: a breach. */
+static void test_a_message_out_of_turn_is_a_breach(void) {
+        struct tachyon_message message, none = { .size = 77 };
+        struct two_rings two;
+
+        for (int released = 0; released < 2; released++) {
+                two_rings_begin(&two, 0);
+                CHECK(exchange_pattern(&two.there, 8, 1));
+                receive_from(&two.there, &message, &two.line, 8, 1);
+                if (released)
+                        CHECK_EQ(release(&two.there, message.lease), 0);
+                atomic_store(&two.line.stamp, FRAME_VALID | FRAME_ODD);
+                CHECK_EQ(receive(&two.there, &none), -EPROTO);
+                CHECK_EQ(none.size, 77);
+                CHECK_EQ(release(&two.there, message.lease), released ? -EINVAL : 0);
+                two_rings_close(&two);
+        }
+}
+
+/* Out of turn before we waited at all: no harm to us, and our waiting does not end its lease. */
+static void test_waiting_ends_no_lease(void) {
+        struct tachyon_message message;
+        struct two_rings two;
+
+        two_rings_open(&two, 0);
+        atomic_store(&two.line.stamp, FRAME_VALID | FRAME_BY_LISTENER);
+        CHECK_EQ(receive(&two.back, &message), 0);
+        ring_begin_exchange(&two.back.consumer);
+        CHECK(!exchange_pattern(&two.there, 8, 1));
+        CHECK_EQ(ring_leases_out(&two.back.consumer), 1);
+        CHECK_EQ(release(&two.back, message.lease), 0);
+        CHECK(exchange_pattern(&two.there, 8, 1));
+        two_rings_close(&two);
+}
+
+/* Marked, and nothing on the line: no harm; where no line was agreed upon: a breach. */
+static void test_marks_without_a_message_on_the_line(void) {
+        struct tachyon_message message;
+        struct two_rings two;
+        struct ring alone;
+        struct frame *frame;
+
+        two_rings_open(&two, 0);
+        CHECK_EQ(send_pattern(&two.there, 8, 1), 0);
+        frame = (void *)two.there.memory;
+        atomic_fetch_or(&frame->stamp, FRAME_FOLLOWS);
+        CHECK(!ring_recv_small(&two.there.consumer, &message));
+        CHECK_EQ(receive(&two.there, &message), 0);
+        check_message(&message, 8, 1);
+        two_rings_close(&two);
+        ring_open(&alone, PAGE);
+        CHECK_EQ(send_pattern(&alone, 8, 1), 0);
+        frame = (void *)alone.memory;
+        atomic_fetch_or(&frame->stamp, FRAME_FOLLOWS);
+        CHECK_EQ(receive(&alone, &message), -EPROTO);
+        ring_close(&alone);
+}
+
 /* ---- threads ------------------------------------------------------------ */
 
 #define RELEASERS 3
@@ -887,6 +1291,18 @@ int main(int argc, char **argv) {
         RUN(test_forged_read_position_breaks_the_protocol);
         RUN(test_positions_pass_round_numbers);
         RUN(test_random_walk_against_a_queue);
+        RUN(test_the_first_turn_is_the_connectors_once_it_waits);
+        RUN(test_the_turn_passes_with_what_is_released);
+        RUN(test_the_first_frame_to_follow_is_marked);
+        RUN(test_what_was_not_sent_does_not_take_the_mark);
+        RUN(test_nothing_is_marked_after_the_answer);
+        RUN(test_a_full_ring_has_no_line);
+        RUN(test_the_newest_is_known_by_either_place);
+        RUN(test_what_came_before_what_was_put_back_stays_received);
+        RUN(test_forged_stamps_on_the_line_are_no_messages);
+        RUN(test_a_message_out_of_turn_is_a_breach);
+        RUN(test_waiting_ends_no_lease);
+        RUN(test_marks_without_a_message_on_the_line);
         RUN(test_releases_from_many_threads_lose_nothing);
         return tests_end();
 }

@@ -9,13 +9,12 @@
  * One thread sends, one receives, a third releases what the second hands on, and
  * the way back is used by the first two. TACHYON_TEST_MESSAGES is how many.
  */
-#include "test-util.h"
+#include "test-pingpong.h"
 
-#include <sched.h>
-#include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "../libtachyon/bus.h"
+#include "../libtachyon/os.h"
 
 #define CAPACITY 16384u
 #define HANDED 64u
@@ -29,6 +28,7 @@ struct end {
 
 static struct end ends[2];
 static uint64_t messages;
+static struct frame exchange;
 
 static void half_plain(struct half *half) {
         *half = (struct half){ .capacity = CAPACITY };
@@ -40,11 +40,12 @@ static void half_plain(struct half *half) {
         atomic_store(&half->control->state, HALF_OPEN);
 }
 
-static void ends_make(int64_t spin_ns) {
+static void ends_make_with(int64_t spin_ns, bool membarrier) {
         int data[2], room[2];
 
         half_plain(&ends[0].half);
         half_plain(&ends[1].half);
+        memset((void *)&exchange, 0, sizeof(exchange));
         CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, data), 0);
         CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, room), 0);
         for (int i = 0; i < 2; i++) {
@@ -55,10 +56,17 @@ static void ends_make(int64_t spin_ns) {
                 connection.room = room[i];
                 connection.ours = ends[i].half;
                 connection.theirs = ends[!i].half;
+                connection.exchange = &exchange;
+                connection.is_listener = i;
                 /* Where halves are read, a peer may write: no flag tells TSan of the kernel's barriers. */
-                connection.membarrier = false;
+                connection.membarrier = membarrier;
                 CHECK_EQ(bus_new(&ends[i].bus, &connection, &settings), 0);
+                ends[i].bus->connection.exchange = NULL; /* it is no mapping of theirs */
         }
+}
+
+static void ends_make(int64_t spin_ns) {
+        ends_make_with(spin_ns, false);
 }
 
 static void ends_free(void) {
@@ -301,6 +309,46 @@ static void test_threads_that_sleep(void) {
         run_threads(0);
 }
 
+/* Each answers the other, so that the exchange line is used all the time, in turn. */
+static void run_pingpong(int64_t spin_ns, bool membarrier) {
+        uint64_t n = pingpong_messages(20000) / 4;
+        struct pingpong *sides = calloc(2, sizeof(*sides));
+        pthread_t threads[2][3];
+
+        CHECK(sides);
+        ends_make_with(spin_ns, membarrier);
+        for (int i = 0; i < 2; i++) {
+                sides[i].bus = ends[i].bus;
+                sides[i].messages = n;
+                sides[i].begins = i == 0;
+                sides[i].records = 1;
+                pingpong_start(&sides[i], threads[i]);
+        }
+        for (int i = 0; i < 2; i++)
+                pingpong_finish(threads[i]);
+        ends_free();
+        free(sides);
+        printf("%llu messages to and fro\n", (unsigned long long)(2 * n));
+}
+
+static void test_threads_that_answer_spinning(void) {
+        run_pingpong(50000, false);
+}
+
+static void test_threads_that_answer_sleeping(void) {
+        run_pingpong(0, false);
+}
+
+/* With fences, all goes by the slow ways. */
+static void test_threads_that_answer_by_the_quick_ways(void) {
+        if (!os_barrier_register()) {
+                printf("no barriers of the kernel's here\n");
+                return;
+        }
+        run_pingpong(50000, true);
+        run_pingpong(0, true);
+}
+
 int main(int argc, char **argv) {
         tests_begin(argc, argv);
         RUN(test_stats_while_another_thread_receives);
@@ -308,5 +356,8 @@ int main(int argc, char **argv) {
         RUN(test_watching_for_room_leaves_it_to_those_who_send);
         RUN(test_threads_that_spin);
         RUN(test_threads_that_sleep);
+        RUN(test_threads_that_answer_spinning);
+        RUN(test_threads_that_answer_sleeping);
+        RUN(test_threads_that_answer_by_the_quick_ways);
         return tests_end();
 }

@@ -14,19 +14,25 @@
 struct message {
         uint64_t size;
         uint32_t type_id;
+        bool on_the_line; /* it took no place in the ring */
 };
 
 struct lease {
         struct message message; /* of a run: the first */
         uint64_t count;         /* messages */
         uint64_t lease;
+        uint64_t number; /* of the first that was received, from 1 on */
         bool out;
 };
 
-/* All that takes room in one ring: leases, and those given back behind one that is out; then what is not received. */
+/*
+ * Leases, and those of the ring that were given back behind one that is out; then what is not received. All of it takes
+ * room in the ring, but for what is on the exchange line.
+ */
 struct queue {
         struct lease leases[LINES];
         unsigned int n_leases;
+        uint64_t received; /* messages */
         struct message waiting[LINES];
         unsigned int n_waiting;
         uint64_t reserved; /* size + 1 */
@@ -34,6 +40,7 @@ struct queue {
 };
 
 static struct half halves[2];
+static struct frame line; /* both find it there */
 static tachyon_bus *buses[2];
 static struct queue queues[2]; /* queues[i]: sent by buses[i] */
 static bool over[2];           /* closed by this side */
@@ -47,6 +54,7 @@ static void pair_make(bool membarrier) {
 
         fuzz_half(&halves[0]);
         fuzz_half(&halves[1]);
+        memset((void *)&line, 0, sizeof(line));
         CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, data) == 0);
         CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, room) == 0);
         for (int i = 0; i < 2; i++) {
@@ -60,7 +68,10 @@ static void pair_make(bool membarrier) {
                 /* The two share these; they outlive all buses. */
                 connection.ours.reservation = connection.theirs.reservation = NULL;
                 connection.membarrier = membarrier;
+                connection.exchange = &line;
+                connection.is_listener = i;
                 CHECK(bus_new(&buses[i], &connection, &settings) == 0);
+                buses[i]->connection.exchange = NULL; /* nor is it theirs to unmap */
                 queues[i] = (struct queue){ .n_waiting = 0 };
                 over[i] = false;
         }
@@ -82,9 +93,11 @@ static uint64_t queue_used(const struct queue *queue) {
         uint64_t used = 0;
 
         for (unsigned int i = 0; i < queue->n_leases; i++)
-                used += queue->leases[i].count * frame_length(queue->leases[i].message.size, FRAME_INLINE_SIZE);
+                if (!queue->leases[i].message.on_the_line)
+                        used += queue->leases[i].count * frame_length(queue->leases[i].message.size, FRAME_INLINE_SIZE);
         for (unsigned int i = 0; i < queue->n_waiting; i++)
-                used += frame_length(queue->waiting[i].size, FRAME_INLINE_SIZE);
+                if (!queue->waiting[i].on_the_line)
+                        used += frame_length(queue->waiting[i].size, FRAME_INLINE_SIZE);
         return used;
 }
 
@@ -92,26 +105,34 @@ static bool fits(const struct queue *queue, uint64_t size) {
         return queue_used(queue) + frame_length(size, FRAME_INLINE_SIZE) <= CAPACITY - FRAME_ALIGNMENT;
 }
 
-static void queue_sent(struct queue *queue, uint64_t size, uint32_t type_id) {
+static void queue_sent(struct queue *queue, uint64_t size, uint32_t type_id, bool on_the_line) {
         CHECK(queue->n_waiting < LINES);
-        queue->waiting[queue->n_waiting++] = (struct message){ size, type_id };
+        queue->waiting[queue->n_waiting++] = (struct message){ size, type_id, on_the_line };
 }
 
 static void queue_received(struct queue *queue, uint64_t count, uint64_t lease) {
         CHECK(count && count <= queue->n_waiting && queue->n_leases < LINES);
-        queue->leases[queue->n_leases++] = (struct lease){ queue->waiting[0], count, lease, true };
+        CHECK(!count || !queue->waiting[0].on_the_line || count == 1);
+        queue->leases[queue->n_leases++] = (struct lease){ queue->waiting[0], count, lease, queue->received + 1, true };
+        queue->received += count;
         queue->n_waiting -= (unsigned int)count;
         memmove(queue->waiting, queue->waiting + count, queue->n_waiting * sizeof(*queue->waiting));
 }
 
-/* What was given back leaves when nothing before it is out. */
+/* What was given back leaves when nothing before it is out: of the ring, as the line has one place of its own. */
 static void queue_clear(struct queue *queue) {
+        bool out = false;
         unsigned int n = 0;
 
-        while (n < queue->n_leases && !queue->leases[n].out)
-                n++;
-        queue->n_leases -= n;
-        memmove(queue->leases, queue->leases + n, queue->n_leases * sizeof(*queue->leases));
+        for (unsigned int i = 0; i < queue->n_leases; i++) {
+                const struct lease *lease = &queue->leases[i];
+
+                if (!lease->message.on_the_line)
+                        out |= lease->out;
+                if (lease->out || (!lease->message.on_the_line && out))
+                        queue->leases[n++] = *lease;
+        }
+        queue->n_leases = n;
 }
 
 static void fill(void *data, uint64_t size, uint32_t type_id) {
@@ -170,6 +191,7 @@ static uint64_t take_size(void) {
 static void do_send(int i) {
         static unsigned char data[2 * CAPACITY];
         uint64_t size = take_size();
+        uint64_t position = buses[i]->out.position;
         int r;
 
         fill(data, size, ++number);
@@ -179,7 +201,7 @@ static void do_send(int i) {
         if (r < 0)
                 is_send_error(i, r, size);
         else
-                queue_sent(&queues[i], size, number);
+                queue_sent(&queues[i], size, number, buses[i]->out.position == position);
 }
 
 static void do_reserve(int i) {
@@ -218,7 +240,7 @@ static void do_commit(int i) {
         }
         CHECK(r == 0 || (r == -TACHYON_ECLOSED && over[!i]));
         out->reserved = 0;
-        queue_sent(out, size, number);
+        queue_sent(out, size, number, false);
 }
 
 static void do_cancel(int i) {
@@ -242,7 +264,7 @@ static void do_send_records(int i) {
         if (n < 0)
                 is_send_error(i, n, size);
         for (int64_t k = 0; k < n; k++)
-                queue_sent(&queues[i], size, number);
+                queue_sent(&queues[i], size, number, false);
 }
 
 /* ---- receiving ---------------------------------------------------------- */
@@ -251,6 +273,7 @@ static void got(int i, const tachyon_message *message) {
         struct queue *in = &queues[!i];
 
         CHECK(in->n_waiting && message->size == in->waiting[0].size && message->type_id == in->waiting[0].type_id);
+        CHECK(in->waiting[0].on_the_line == (message->data == line.payload) && in->waiting[0].on_the_line == message->lease % 2);
         is_message(&in->waiting[0], message->data);
         queue_received(in, 1, message->lease);
 }
@@ -339,7 +362,7 @@ static void do_put_back(int i) {
                 return;
         message.size = last ? last->message.size : 0;
         r = tachyon_bus_put_back(buses[i], &message);
-        if (over[i] || !last || !last->out) {
+        if (over[i] || !last || !last->out || last->number != in->received) {
                 CHECK(r == (over[i] ? -ECANCELED : -EINVAL));
                 return;
         }
@@ -347,6 +370,7 @@ static void do_put_back(int i) {
         memmove(in->waiting + 1, in->waiting, in->n_waiting++ * sizeof(*in->waiting));
         in->waiting[0] = last->message;
         in->n_leases--;
+        in->received--;
         queue_clear(in);
 }
 

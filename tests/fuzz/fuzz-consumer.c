@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A consumer whose peer writes what it likes into the ring, at any moment: also
- * between two loads of one call. Whatever it does, a message lies in the ring,
- * apart from all that is leased, and read_position stays behind every lease.
+ * A consumer whose peer writes what it likes into the ring and on the exchange
+ * line, at any moment: also between two loads of one call. Whatever it does, a
+ * message lies in the ring, apart from all that is leased, or on the line, of
+ * which at most one is leased; and read_position stays behind every lease.
  */
 #include "fuzz.h"
 
@@ -15,11 +16,17 @@ struct lease {
 
 static struct half half;
 static struct ring_consumer consumer;
+static struct ring_producer answers; /* whose turn it is to write on the line */
+static _Alignas(64) unsigned char answers_ring[CAPACITY];
+static _Atomic uint64_t answers_read;
+static struct frame line;
 static _Atomic uint32_t lease_words[LINES];
 static _Atomic uint64_t read_position;
 static struct input input;
 static struct lease leases[LINES];
 static unsigned int n_leases;
+static uint64_t on_the_line; /* the lease there, or 0 */
+static uint64_t last_lease;  /* there */
 static uint64_t next; /* where the peer writes its next frame */
 
 static struct frame *frame_at(uint64_t position) {
@@ -38,7 +45,12 @@ static void peer_frame(uint64_t size, uint64_t flags) {
 static void peer_acts(void) {
         uint64_t kind = take(&input, 1), value = take(&input, 1), cursor = consumer.cursor;
 
-        switch (kind % 8) {
+        switch (kind % 9) {
+        case 8: /* the line: a message, out of turn as well, or nearly one */
+                atomic_store(&line.size, (uint32_t)take(&input, 1 + (kind / 9 & 3)));
+                atomic_store(&line.stamp, (cursor + (uint64_t)(value & 1) * FRAME_ALIGNMENT) |
+                                                  (value & 2 ? consumer.exchange_flags : value / 4));
+                break;
         case 0:
                 peer_frame(value, FRAME_VALID);
                 break;
@@ -90,21 +102,53 @@ static void received(const void *data, uint64_t size, uint64_t lease, uint64_t l
         leases[n_leases++] = (struct lease){ lease, length };
 }
 
+/* On the line: nothing of the ring moved. */
+static void received_there(const struct tachyon_message *message) {
+        CHECK(message->data == line.payload && message->size <= FRAME_INLINE_SIZE);
+        CHECK(!on_the_line && message->lease > last_lease && message->lease == ring_exchange_lease(&consumer));
+        touch(message->data, message->size);
+        on_the_line = last_lease = message->lease;
+}
+
 static void received_message(const struct tachyon_message *message) {
+        if (message->lease % 2) {
+                received_there(message);
+                return;
+        }
         received(message->data, message->size, message->lease, consumer.cursor - message->lease);
 }
 
-/* Received by copying, without a lease: only where none is out. */
+/* Received by copying, without a lease: in the ring only where none is out there, and on the line the same. */
 static void copy_one(void) {
-        uint64_t size;
+        uint64_t size, cursor = consumer.cursor;
         const struct frame *frame = ring_look(&consumer, &size);
 
-        if (!frame)
+        if (frame) {
+                CHECK(!n_leases && size <= FRAME_INLINE_SIZE);
+                CHECK((const unsigned char *)frame == half.ring + (cursor & (CAPACITY - 1)));
+                touch(frame->payload, size);
+                ring_pass(&consumer, FRAME_ALIGNMENT, size);
                 return;
-        CHECK(!n_leases && size <= FRAME_INLINE_SIZE);
-        CHECK((const unsigned char *)frame == half.ring + (consumer.cursor & (CAPACITY - 1)));
+        }
+        frame = ring_look_exchange(&consumer, &size);
+        if (!frame || !ring_exchange_is_fair(&consumer, size))
+                return;
+        CHECK(!on_the_line && frame == &line && size <= FRAME_INLINE_SIZE);
         touch(frame->payload, size);
-        ring_pass(&consumer, FRAME_ALIGNMENT, size);
+        ring_take_exchange(&consumer, size, TURN_OURS);
+        CHECK(consumer.cursor == cursor && answers.turn == TURN_OURS);
+}
+
+/* What a sending thread does meanwhile: over the line, the ring, or both. */
+static void answer(void) {
+        uint64_t value = take(&input, 1), turn = answers.turn;
+
+        if (value & 1)
+                CHECK(ring_exchange(&answers, &value, 8, 0) == (turn == TURN_OURS));
+        turn = answers.turn;
+        if (value & 2)
+                CHECK((ring_next_flags(&answers) == (FRAME_VALID | FRAME_FOLLOWS)) == (turn == TURN_SENT));
+        CHECK(answers.turn == (value & 2 && turn == TURN_SENT ? TURN_THEIRS : turn));
 }
 
 static void receive_records(void) {
@@ -123,6 +167,12 @@ static void release_any(void) {
         bool alone = take(&input, 1) & 1;
         uint64_t lease;
 
+        if (on_the_line && (!n_leases || take(&input, 1) & 1)) {
+                CHECK(!ring_release_alone(&consumer, on_the_line) && ring_release(&consumer, on_the_line) == 0);
+                CHECK(ring_release(&consumer, on_the_line) < 0 && answers.turn == TURN_OURS);
+                on_the_line = 0;
+                return;
+        }
         if (!n_leases) { /* nothing is out: whatever is given back is refused */
                 lease = read_position + take(&input, 2) - 64;
                 CHECK(ring_release(&consumer, lease) < 0 && !ring_release_alone(&consumer, lease));
@@ -141,6 +191,17 @@ static void put_back(void) {
         const struct lease *last = n_leases ? &leases[n_leases - 1] : NULL;
         bool newest = last && last->position + last->length == consumer.cursor;
 
+        if (consumer.exchanged_at == consumer.cursor) {
+                CHECK(!newest || !ring_is_newest(&consumer, last->position));
+                if (!on_the_line)
+                        return;
+                CHECK(ring_is_newest(&consumer, on_the_line));
+                ring_untake_exchange(&consumer, 0);
+                CHECK(!ring_is_newest(&consumer, on_the_line) && !ring_release_exchange(&consumer, on_the_line));
+                on_the_line = 0;
+                return;
+        }
+        CHECK(!on_the_line || !ring_is_newest(&consumer, on_the_line));
         CHECK(ring_is_newest(&consumer, last ? last->position : consumer.cursor) == newest);
         if (!newest)
                 return;
@@ -153,7 +214,7 @@ static bool step(void) {
         struct tachyon_message message;
         int r = 0;
 
-        switch (take(&input, 1) % 8) {
+        switch (take(&input, 1) % 9) {
         case 0:
                 if (ring_recv_small(&consumer, &message))
                         received_message(&message);
@@ -178,6 +239,9 @@ static bool step(void) {
         case 6:
                 put_back();
                 break;
+        case 7:
+                answer();
+                break;
         default:
                 peer_acts();
         }
@@ -189,17 +253,23 @@ static void holds(void) {
 
         CHECK(read_position == first);
         CHECK(consumer.cursor - read_position <= CAPACITY - FRAME_ALIGNMENT);
-        CHECK(ring_leases_out(&consumer) == n_leases);
+        CHECK(ring_leases_out(&consumer) == n_leases + !!on_the_line);
+        CHECK(ring_exchange_lease(&consumer) == on_the_line); /* what is leased there is not written over */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fuzz_before_load = NULL;
         input = (struct input){ data, size };
         n_leases = 0;
+        on_the_line = last_lease = 0;
         memset((void *)lease_words, 0, sizeof(lease_words));
         next = take_position(&input);
         ring_consumer_init(&consumer, fuzz_half(&half)->ring, CAPACITY, &read_position, lease_words,
                            take(&input, 1) & FRAME_FLAGS_MASK, next);
+        memset((void *)&line, 0, sizeof(line));
+        atomic_store(&answers_read, 0);
+        ring_producer_init(&answers, answers_ring, CAPACITY, &answers_read, 0);
+        ring_start_exchange(&answers, &consumer, &line, take(&input, 1) & 1);
         for (bool more = true; more && input.left;) {
                 fuzz_before_load = between_loads;
                 more = step();

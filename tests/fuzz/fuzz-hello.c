@@ -71,6 +71,18 @@ static int descriptor(uint64_t kind) {
         return fds[kind % N_KINDS];
 }
 
+static int exchange_line(uint64_t kind) {
+        uint64_t offset = (kind & 3) == 3 ? take(&input, 2) : FRAME_ALIGNMENT << (kind >> 2 & 7);
+        int fd = memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        off_t size = kind & 0x40 ? 8192 : 4096;
+
+        CHECK(fd >= 0 && ftruncate(fd, size) == 0);
+        CHECK(kind & 0x80 || fallocate(fd, 0, 0, size) == 0);
+        CHECK(kind & 0x80 || pwrite(fd, &offset, sizeof(offset), 0) == sizeof(offset));
+        CHECK(fcntl(fd, F_ADD_SEALS, (int)(kind & 0x1f)) == 0);
+        return fd;
+}
+
 /* ---- the peer ----------------------------------------------------------- */
 
 static void peer_sends(int socket, const unsigned char *bytes, size_t size, size_t n_fds) {
@@ -78,10 +90,15 @@ static void peer_sends(int socket, const unsigned char *bytes, size_t size, size
         struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = size };
         struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
         struct cmsghdr *header = (void *)space;
-        int fds[8];
+        int fds[8], line = -1;
 
         for (size_t i = 0; i < n_fds; i++)
                 fds[i] = descriptor(take(&input, 1));
+        /* Made anew each time: it is the connector that seals it. Two that are right, or nearly so. */
+        if (n_fds == 7) {
+                n_fds = 2;
+                fds[1] = line = exchange_line(take(&input, 1));
+        }
         if (n_fds) {
                 message.msg_control = space;
                 message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
@@ -91,6 +108,7 @@ static void peer_sends(int socket, const unsigned char *bytes, size_t size, size
                 memcpy(CMSG_DATA(header), fds, n_fds * sizeof(int));
         }
         sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        close_fd(line);
 }
 
 /* As an honest peer would say it in this step, then as much of it changed as the input wants. */
@@ -101,7 +119,7 @@ static struct hello take_hello(uint32_t step) {
                 .layout_min = 1,
                 .layout_max = 1,
                 .kind = TACHYON_KIND_STREAM,
-                .features = HELLO_FEATURE_MEMBARRIER,
+                .features = HELLO_FEATURE_MEMBARRIER | HELLO_FEATURE_EXCHANGE,
                 .capacity = CAPACITY,
                 .reply_capacity = CAPACITY,
                 .step = step,
@@ -138,13 +156,39 @@ static int listener_looks(void *context) {
         return handshake_listener_step(context, &settings);
 }
 
+/* The offer is taken, and its exchange line sealed, most often as it should be. */
+static void peer_seals(int socket) {
+        char space[CMSG_SPACE(2 * sizeof(int))];
+        struct hello offer;
+        struct iovec iov = { .iov_base = &offer, .iov_len = sizeof(offer) };
+        struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof(space) };
+        uint64_t how = take(&input, 1);
+        struct cmsghdr *header;
+        int fds[2] = { -1, -1 };
+
+        if (recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
+                return;
+        header = CMSG_FIRSTHDR(&message);
+        if (header)
+                memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
+        if (how & 0x20)
+                CHECK(fds[1] < 0 || ftruncate(fds[1], (off_t)(how & 3) * 4096) == 0);
+        if (fds[1] >= 0)
+                CHECK(fcntl(fds[1], F_ADD_SEALS, (int)(how & 0x40 ? how & 0x17 : 0x17)) == 0);
+        close_fd(fds[0]);
+        close_fd(fds[1]);
+}
+
 static void against_listener(int ours, int theirs) {
         struct handshake handshake;
         int r = 0;
 
         handshake_init(&handshake, ours, DEADLINE_NEVER);
-        for (uint32_t step = HELLO_CONNECT; step <= HELLO_ANSWER && r == 0; step += 2)
+        for (uint32_t step = HELLO_CONNECT; step <= HELLO_ANSWER && r == 0; step += 2) {
                 r = peer_introduces_itself(theirs, step, listener_looks, &handshake);
+                if (step == HELLO_CONNECT)
+                        peer_seals(theirs);
+        }
         if (r == 0) {
                 shutdown(theirs, SHUT_WR);
                 r = handshake_listener_step(&handshake, &settings);
@@ -154,6 +198,8 @@ static void against_listener(int ours, int theirs) {
         CHECK(r <= 0 || handshake.connection.theirs.capacity == CAPACITY);
         if (r > 0)
                 touch(handshake.connection.theirs.ring, 2 * CAPACITY);
+        if (r > 0 && handshake.connection.exchange)
+                memset(handshake.connection.exchange->payload, 1, FRAME_INLINE_SIZE);
         handshake_destroy(&handshake);
 }
 
@@ -165,6 +211,8 @@ static void against_connector(int ours, int theirs) {
         peer_introduces_itself(theirs, HELLO_WELCOME, NULL, NULL);
         shutdown(theirs, SHUT_WR);
         if (handshake_connect(&connection, ours, &settings, DEADLINE_NEVER, "fuzz") == 0) {
+                if (connection.exchange)
+                        memset(connection.exchange->payload, 1, FRAME_INLINE_SIZE);
                 touch(connection.theirs.ring, 2 * CAPACITY);
                 connection_destroy(&connection);
         }

@@ -3,7 +3,8 @@
  * A producer whose peer says what it likes about how far it has read, and whose
  * messages are full of words that look like stamps to come. Whatever the peer
  * says: a frame that it has not claimed to have read is never written again, and
- * the word where the next stamp will be never looks like that stamp.
+ * the word where the next stamp will be never looks like that stamp, be it sent
+ * over the ring or, in turn, over the exchange line.
  */
 #include "fuzz.h"
 
@@ -19,6 +20,8 @@ struct sent {
 
 static struct half half;
 static struct ring_producer producer;
+static struct ring_consumer questions; /* on the line, which give us the turn */
+static struct frame line;
 static _Atomic uint64_t peer_read_position;
 static struct input input;
 static struct sent sents[4 * LINES];
@@ -111,20 +114,61 @@ static uint64_t take_size(void) {
         return size < 0xc0 ? size : (size - 0xc0) * 65;
 }
 
+/* Of the next frame, without a label: those of rpc go over the ring alone. */
+static uint64_t next_flags(void) {
+        return producer.turn == TURN_SENT ? FRAME_VALID | FRAME_FOLLOWS : FRAME_VALID;
+}
+
 static void send_one(bool labelled) {
-        uint64_t size = take_size(), word = take_word(), position = producer.position;
+        uint64_t size = take_size(), word = take_word(), position = producer.position, flags = next_flags();
         struct ring_label label = { word, FRAME_VALID | FRAME_CORRELATED | (word & FRAME_REPLY), (uint32_t)word };
         static unsigned char data[CAPACITY];
 
         fill(data, size, word);
         if ((labelled ? ring_send_labelled(&producer, data, size, &label)
                       : ring_send(&producer, data, size, (uint32_t)word)) == 0)
-                sent(position, size, labelled ? label.flags : FRAME_VALID, word);
+                sent(position, size, labelled ? label.flags : flags, word);
+}
+
+/* On the line, where it is our turn: the ring stays as it was, and the next frame there will be marked. */
+static void exchange(void) {
+        uint64_t size = take_size(), word = take_word(), position = producer.position, turn = producer.turn;
+        uint64_t flags = producer.exchange_flags;
+        static unsigned char data[CAPACITY];
+
+        fill(data, size, word);
+        if (!ring_exchange(&producer, data, size, (uint32_t)word))
+                return;
+        CHECK(size <= FRAME_INLINE_SIZE && turn == TURN_OURS && !producer.reserved);
+        CHECK(producer.position == position && producer.turn == TURN_SENT);
+        CHECK(line.stamp == (position | flags) && (flags | FRAME_ODD) == (FRAME_VALID | FRAME_BY_LISTENER | FRAME_ODD));
+        CHECK(producer.exchange_flags == (flags ^ FRAME_ODD));
+        CHECK(line.size == size && memcmp(line.payload, data, size) == 0 && line.type_id == (uint32_t)word);
+        /* Not again, before there is an answer. */
+        CHECK(!ring_exchange(&producer, data, size, (uint32_t)word) && line.stamp == (position | flags));
+}
+
+/* A question on the line is received: copied, or leased, and perhaps put back, or released. */
+static void take_question(void) {
+        uint64_t value = take(&input, 1), lease = ring_exchange_lease(&questions);
+
+        if (lease) {
+                if (value & 1)
+                        CHECK(ring_release_exchange(&questions, lease) && !ring_release_exchange(&questions, lease));
+                else if (value & 2)
+                        ring_untake_exchange(&questions, 0);
+                return;
+        }
+        if (!ring_exchange_is_fair(&questions, value))
+                return;
+        CHECK(value <= FRAME_INLINE_SIZE && (producer.turn == TURN_THEIRS || producer.turn == TURN_SENT));
+        ring_take_exchange(&questions, 0, value & 1 ? TURN_OURS : (questions.exchange_lease += 2));
 }
 
 /* Made in place; the frame may become smaller, or nothing. */
 static void reserve(bool labelled) {
         uint64_t size = take_size(), used = take(&input, 1), word = take_word(), position = producer.position;
+        uint64_t flags = next_flags();
         struct ring_label label = { word, FRAME_VALID | FRAME_CORRELATED, (uint32_t)word };
         void *data;
         int r;
@@ -141,12 +185,12 @@ static void reserve(bool labelled) {
         }
         r = labelled ? ring_commit_labelled(&producer, used, &label) : ring_commit(&producer, used, (uint32_t)word);
         CHECK(r == 0);
-        sent(position, used, labelled ? label.flags : FRAME_VALID, word);
+        sent(position, used, labelled ? label.flags : flags, word);
 }
 
 static void send_records(void) {
         uint64_t size = take(&input, 1) % 100 + 1, count = take(&input, 1) % 40, word = take_word(), n;
-        uint64_t position = producer.position, length = frame_length(size, FRAME_INLINE_SIZE);
+        uint64_t position = producer.position, length = frame_length(size, FRAME_INLINE_SIZE), flags = next_flags();
         static unsigned char data[40 * 100];
 
         for (uint64_t i = 0; i < count; i++)
@@ -154,14 +198,21 @@ static void send_records(void) {
         n = ring_send_records(&producer, data, size, count, (uint32_t)word);
         CHECK(n <= count && producer.position == position + n * length);
         for (uint64_t i = 0; i < n; i++)
-                sents[n_sents++] = (struct sent){ position + i * length, size, FRAME_VALID, word };
+                sents[n_sents++] = (struct sent){ position + i * length, size, i ? FRAME_VALID : flags, word };
 }
 
 /* False: a breach was seen, after which a bus is over. */
 static bool step(void) {
         uint64_t what = take(&input, 1);
 
-        switch (what % 8) {
+        switch (what % 10) {
+        case 8:
+                exchange();
+                break;
+        case 9:
+                take_question();
+                exchange();
+                break;
         case 0:
         case 1:
                 send_one(false);
@@ -196,6 +247,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         position = take_position(&input);
         atomic_store(&peer_read_position, position);
         ring_producer_init(&producer, fuzz_half(&half)->ring, CAPACITY, &peer_read_position, position);
+        questions = (struct ring_consumer){ .exchange_lease = LEASE_EXCHANGED };
+        memset((void *)&line, 0, sizeof(line));
+        ring_start_exchange(&producer, &questions, &line, true);
         for (bool more = true; more && input.left;) {
                 fuzz_before_load = between_loads;
                 more = step();

@@ -5,6 +5,8 @@ or sends in each of its ways.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import os
 import signal
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterator
 
 from hostile import peer
 from hostile.lies import CONNECTOR, LISTENER, WAIT_MS, Lie
-from hostile.peer import PAGE, Peer
+from hostile.peer import PAGE, Peer, Script
 
 RECEIVING = ("recv", "batch", "records")
 SENDING = ("send", "place")
@@ -41,6 +43,7 @@ def told(
     victims: tuple[str, ...] = (LISTENER, CONNECTOR),
     messages: int | None = None,
     apart: bool = False,
+    script: Script | None = None,
 ) -> Iterator[Lie]:
     may_wait = expected == LATE or (isinstance(expected, tuple) and LATE in expected)
     for victim in victims:
@@ -49,6 +52,7 @@ def told(
                 f"{name}, to one that does {action}",
                 victim,
                 expected,
+                script or Script(),
                 action=action,
                 act=act,
                 messages=messages,
@@ -115,7 +119,7 @@ def endless(end: Peer) -> None:
 
 
 def frames() -> Iterator[Lie]:
-    for bit in (2, 4, 8, 16, 32, 62):
+    for bit in (2, 4, 8, 32, 62):  # 16 is one of a message that follows, see lines()
         act = frame(stamp=peer.VALID | bit)
         yield from told(f"a stamp with flags {bit}", BROKEN, act, ("recv", "batch"), messages=1)
     for size in (PAGE - 64, PAGE, PAGE + 1, 2 * PAGE, 2**31, 2**32 - 65, 2**32 - 1):
@@ -140,6 +144,158 @@ def frames() -> Iterator[Lie]:
         "sizes that change all the while", (BROKEN, errno.EMSGSIZE, LATE, DEAD), changing_frame
     )
     yield from told("frames without end", (BROKEN, errno.EMSGSIZE, DEAD, 0), endless)
+
+
+# ---- the exchange line ------------------------------------------------------
+
+
+def on_the_line(**how: int) -> Act:
+    """An honest message by the ring, then one over the line that is not."""
+
+    def act(end: Peer) -> None:
+        until(lambda: end.victims(peer.DATA_WAITING, "<I"))
+        end.write_frame(HONEST)
+        arguments = {name: value for name, value in how.items() if name != "stamp"}
+        if "stamp" in how:
+            arguments["stamp"] = end.position + how["stamp"]
+        end.write_line(HONEST, **arguments)
+        end.ring()
+
+    return act
+
+
+def until_asleep(end: Peer) -> None:
+    """It has received all that there was, and waits for more."""
+    last = end.victims(peer.DATA_WAITING, "<I")
+    end.ring_if_asleep()
+    until(lambda: end.victims(peer.DATA_WAITING, "<I") not in (0, last))
+
+
+def twice(position: int) -> Act:
+    """Over the line, and again, without an answer that would have given the turn back."""
+
+    def act(end: Peer) -> None:
+        until(lambda: end.victims(peer.DATA_WAITING, "<I"))
+        end.write_line(HONEST)
+        until_asleep(end)
+        end.write_line(HONEST, stamp=end.position + position | end.line_flags)
+        end.ring_if_asleep()
+
+    return act
+
+
+def before_a_frame(flags: int) -> Act:
+    """On the line, and then in the ring, with these flags."""
+
+    def act(end: Peer) -> None:
+        until(lambda: end.victims(peer.DATA_WAITING, "<I"))
+        end.write_line(HONEST)
+        end.write_frame(HONEST, stamp=end.position | peer.VALID | flags)
+        end.ring()
+
+    return act
+
+
+def marked(end: Peer) -> None:
+    """As if something were on the line."""
+    until(lambda: end.victims(peer.DATA_WAITING, "<I"))
+    for _ in range(10):
+        end.write_frame(HONEST, stamp=end.position | peer.VALID | peer.FOLLOWS)
+    end.ring()
+
+
+def out_of_turn(end: Peer) -> None:
+    """One after the other, over what the victim may be reading, or has not read."""
+    for i in range(20000):
+        end.write_line(HONEST)
+        if i % 100 == 0:
+            try:
+                end.ring_if_asleep()
+            except OSError:
+                return
+
+
+def noise_on_the_line(end: Peer) -> None:
+    """Any bytes at all times, most of them with a stamp that the victim waits for."""
+    for i in range(3000):
+        position = end.victims(peer.READ_POSITION, "<Q")
+        end.line[8:64] = os.urandom(56)
+        if i % 4:
+            struct.pack_into("<I", end.line, 8, i % 49)
+        for flags in (0, peer.BY_LISTENER, peer.ODD, peer.ODD | peer.BY_LISTENER):
+            struct.pack_into("<Q", end.line, 0, position | end.line_flags ^ flags)
+        struct.pack_into("<Q", end.line, 0, position | end.line_flags)
+        end.line_flags ^= peer.ODD
+        if i % 3 == 0 and end.position == position:
+            end.write_frame(HONEST, stamp=position | peer.VALID | i % 2 * peer.FOLLOWS)
+        if i % 50 == 0:
+            try:
+                end.ring_if_asleep()
+            except OSError:
+                return
+
+
+def taking_the_page_away(end: Peer) -> None:
+    """Which the seals do not allow: the victim would take SIGBUS."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    page = ctypes.c_long(PAGE)
+    assert libc.fallocate(end.line_fd, 3, ctypes.c_long(0), page) < 0, "there is a hole"
+    assert ctypes.get_errno() == errno.EPERM
+    with contextlib.suppress(PermissionError):
+        os.ftruncate(end.line_fd, 0)
+        raise AssertionError("it has shrunk")
+
+
+def lines() -> Iterator[Lie]:
+    for size in (49, 64, PAGE, 2**31, 2**32 - 1):
+        act = on_the_line(size=size)
+        yield from told(f"{size} bytes on the line", BROKEN, act, messages=1)
+    for flags in (0, 2, 16, 32, *(peer.VALID | flag for flag in (2, 4, 8, peer.ODD, 62))):
+        act = on_the_line(stamp=flags)
+        yield from told(f"a stamp with flags {flags} on the line", LATE, act, messages=1)
+    act = on_the_line(stamp=peer.VALID)  # each in the name of the other
+    yield from told(
+        "a stamp of a connector on the line", LATE, act, victims=(CONNECTOR,), messages=1
+    )
+    act = on_the_line(stamp=peer.VALID | peer.BY_LISTENER)
+    yield from told("a stamp of a listener on the line", LATE, act, victims=(LISTENER,), messages=1)
+    for ahead in (64, -64, PAGE, -PAGE, 2**32, 2**63):
+        for flags in (peer.VALID, peer.VALID | peer.BY_LISTENER):
+            act = on_the_line(stamp=ahead + flags)
+            yield from told(f"a stamp {ahead} + {flags} on the line", LATE, act, messages=1)
+    # To a listener, whose turn it is not; a connector that waits for a message has it.
+    one = (LISTENER,)
+    yield from told("two messages on the line in a row", BROKEN, twice(0), victims=one, messages=1)
+    yield from told("another on the line, later", LATE, twice(64), victims=one, messages=1)
+    act = before_a_frame(peer.FOLLOWS)
+    yield from told("a message on the line, and one marked", LATE, act, victims=one, messages=2)
+    yield from told(
+        "a message on the line, and one that is not", LATE, before_a_frame(0), victims=one
+    )
+    yield from told(
+        "the first message on the line",
+        BROKEN,
+        act,
+        RECEIVING[:2],
+        victims=(CONNECTOR,),
+        messages=0,
+    )
+    yield from told("marked, and nothing on the line", LATE, marked, messages=10)
+    for victim, step in ((LISTENER, peer.CONNECT), (CONNECTOR, peer.OFFER)):
+        yield from told(
+            "marked, and no line",
+            BROKEN,
+            marked,
+            victims=(victim,),
+            messages=0,
+            script=Script({step: {"features": 0}}),
+        )
+    yield from told("messages on the line out of turn", (BROKEN, LATE), out_of_turn)
+    anything = (BROKEN, LATE, errno.EMSGSIZE)
+    yield from told(
+        "noise on the line", anything, noise_on_the_line, (*RECEIVING, *SENDING, "echo")
+    )
+    yield from told("taking the page away", LATE, taking_the_page_away, (*RECEIVING, *SENDING))
 
 
 # ---- words ----------------------------------------------------------------
@@ -410,4 +566,4 @@ def lives() -> Iterator[Lie]:
 
 
 def flow_lies() -> list[Lie]:
-    return [*frames(), *words(), *doorbells(), *lives()]
+    return [*frames(), *lines(), *words(), *doorbells(), *lives()]

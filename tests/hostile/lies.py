@@ -10,6 +10,7 @@ next, honest one. 0 with `silent` is a listener that only hangs up, as nobody is
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import subprocess
@@ -321,7 +322,7 @@ def instead(place: int, make: Callable[[], int]) -> Callable[[list[int]], list[i
 
 
 def descriptors() -> Iterator[Lie]:
-    for step, right in ((CONNECT, 0), (OFFER, 1), (ANSWER, 2), (WELCOME, 0)):
+    for step, right in ((CONNECT, 0), (OFFER, 2), (ANSWER, 2), (WELCOME, 0)):
         victim = LISTENER if step in (CONNECT, ANSWER) else CONNECTOR
         for count in (1, 2, 3, 20, 200):
             script = Script(descriptors={step: surplus(count)})
@@ -336,6 +337,18 @@ def descriptors() -> Iterator[Lie]:
         for name, make in FOREIGN.items():
             script = Script(descriptors={step: instead(0, make)})
             yield Lie(f"{STEPS[step]}: the memory is {name}", victim, errno.EPROTO, script)
+    for name, make in FOREIGN.items():
+        script = Script(descriptors={OFFER: instead(1, make)})
+        yield Lie(f"OFFER: the exchange line is {name}", CONNECTOR, errno.EPROTO, script)
+    script = Script(descriptors={OFFER: lambda fds: fds[::-1]})
+    yield Lie("OFFER: memory and exchange line swapped", CONNECTOR, errno.EPROTO, script)
+    script = Script(descriptors={OFFER: lambda fds: [fds[0], fds[0]]})
+    yield Lie("OFFER: the exchange line is the memory", CONNECTOR, errno.EPROTO, script)
+    for features, count in ((0, 2), (peer.EXCHANGE, 1)):
+        script = said(OFFER, "features", features)
+        script.descriptors[OFFER] = lambda fds, count=count: [*fds, *fds][:count]  # type: ignore[misc]
+        name = f"OFFER with features {features} and {count} descriptors"
+        yield Lie(name, CONNECTOR, errno.EPROTO, script)
     for name, make in NO_DOORBELL.items():
         script = Script(descriptors={ANSWER: instead(1, make)})
         yield Lie(f"ANSWER: the room doorbell is {name}", LISTENER, errno.EPROTO, script)
@@ -372,5 +385,65 @@ def memories() -> Iterator[Lie]:
                 yield lie(f"with geometry.{name} = {value:#x}", geometry={name: value})
 
 
+# ---- the page of the exchange line ----------------------------------------
+
+
+def with_seals(seals: int) -> Callable[[int], None]:
+    return lambda fd: void(fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals))
+
+
+def resized(size: int) -> Callable[[int], None]:
+    def change(fd: int) -> None:
+        os.ftruncate(fd, size)
+        peer.seal_line(fd)
+
+    return change
+
+
+def emptied(fd: int) -> None:
+    """Its size stays, its page goes."""
+    os.ftruncate(fd, 0)
+    os.ftruncate(fd, PAGE)
+    peer.seal_line(fd)
+
+
+def void(_: object) -> None:
+    return None
+
+
+def lines() -> Iterator[Lie]:
+    sealed = sum(peer.SEALS.values())
+    for name, made, expected in (
+        ("that cannot be resized", {"seals": fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW}, 0),
+        ("that lets nobody seal it", {"seals": fcntl.F_SEAL_SEAL}, errno.EPROTO),
+        ("sealed as if trusted", {"seals": sealed & ~peer.F_SEAL_FUTURE_WRITE}, errno.EPROTO),
+        ("sealed too early", {"seals": sealed}, errno.EPROTO),
+        ("with holes", {"sparse": 1}, errno.EPROTO),
+        *((f"of {n} bytes", {"size": n}, errno.EPROTO) for n in (0, 1, 64, PAGE - 1, PAGE + 1)),
+        ("of two pages", {"size": 2 * PAGE}, errno.EPROTO),
+        ("of a terabyte", {"size": 1 << 40, "sparse": 1}, errno.EPROTO),
+        *((f"at {n:#x}", {"offset": n}, 0) for n in (64, PAGE // 2, PAGE - 64)),
+        *(
+            (f"at {n:#x}", {"offset": n}, errno.EPROTO)
+            for n in (0, 1, 8, 63, 65, 96, PAGE - 63, PAGE - 1, PAGE, PAGE + 64)
+        ),
+        *((f"at {n:#x}", {"offset": n}, errno.EPROTO) for n in (2**32 + 64, 2**63, 2**64 - 64)),
+    ):
+        yield Lie(f"OFFER: an exchange line {name}", CONNECTOR, expected, Script(line=made))
+    for name, seal, expected in (
+        ("not sealed", void, errno.EPROTO),
+        *(
+            (f"sealed without F_SEAL_{name}", with_seals(sealed & ~seal), errno.EPROTO)
+            for name, seal in peer.SEALS.items()
+        ),
+        ("sealed against all writing to come, and more", with_seals(sealed), 0),
+        *((f"of {n} bytes, sealed", resized(n), errno.EPROTO) for n in (0, 64, 2 * PAGE)),
+        ("emptied, and sealed", emptied, errno.EPROTO),
+    ):
+        yield Lie(f"ANSWER: the exchange line {name}", LISTENER, expected, Script(seal=seal))
+    yield Lie("no exchange line is asked for", LISTENER, 0, said(CONNECT, "features", 0))
+    yield Lie("no exchange line is offered", CONNECTOR, 0, said(OFFER, "features", 0))
+
+
 def handshake_lies() -> list[Lie]:
-    return [*fields(), *capacities(), *framing(), *descriptors(), *memories()]
+    return [*fields(), *capacities(), *framing(), *descriptors(), *memories(), *lines()]

@@ -8,6 +8,7 @@ to be read; the two doorbell sockets.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import mmap
@@ -43,7 +44,9 @@ SEALS = {
 READ_POSITION, DATA_WAITING, STATE, REQUESTS = 0, 128, 132, 136
 SPACE_WAITING, SPACE_TARGET = 256, 264
 CLOSED = 2
-VALID = 1
+VALID, BY_LISTENER, ODD = 1, 16, 32  # the last two on the exchange line
+FOLLOWS = 16  # in a ring: the first frame after a message there
+EXCHANGE = 4  # of the features
 PATIENCE = 60.0  # seconds; what takes longer hangs
 
 
@@ -104,12 +107,32 @@ class Half:
         os.close(self.fd)
 
 
+def make_line(
+    size: int = PAGE, sparse: bool = False, seals: int = 0, offset: int = PAGE - 64
+) -> int:
+    """The page of the exchange line, as a listener makes it, or not quite."""
+    fd = os.memfd_create("line", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    if size and not sparse:
+        os.posix_fallocate(fd, 0, size)
+        os.pwrite(fd, struct.pack("<Q", offset)[:size], 0)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+def seal_line(fd: int) -> None:
+    """What a connector does with it before it answers."""
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, sum(SEALS.values()))
+
+
 @dataclass
 class Script:
     """Where to leave the truth. Empty: nowhere."""
 
     fields: dict[int, dict[str, object]] = field(default_factory=dict)  # step: hello fields
     half: dict[str, object] = field(default_factory=dict)  # arguments of Half
+    line: dict[str, int] = field(default_factory=dict)  # arguments of make_line()
+    seal: Callable[[int], None] = seal_line
     # step: what to send instead, (socket, hello, descriptors)
     send: dict[int, Callable[[socket.socket, bytes, list[int]], None]] = field(default_factory=dict)
     # What descriptors to send at this step: (the right ones) -> others
@@ -127,6 +150,9 @@ class Peer:
         self.victims_room: socket.socket | None = None  # where we are the connector
         self.ours: Half
         self.theirs: mmap.mmap
+        self.line: memoryview  # which both write
+        self.line_fd: int
+        self.line_flags = VALID  # of our stamps there
         self.position = 0
         self._rung = {DATA_WAITING: 0, SPACE_WAITING: 0}
         self._received: list[int] = []
@@ -150,7 +176,15 @@ class Peer:
         except (BrokenPipeError, ConnectionResetError):
             raise Refused(0, "it hung up") from None
 
-    def _receive(self, step: int, n_descriptors: int) -> tuple[dict[str, int], list[int]]:
+    def _features(self, step: int) -> int:
+        """What we say there of ours: all that concerns the exchange line goes by it."""
+        said = self.script.fields.get(step, {}).get("features", EXCHANGE)
+        assert isinstance(said, int)
+        return said
+
+    def _receive(
+        self, step: int, n_descriptors: int | None = None
+    ) -> tuple[dict[str, int], list[int]]:
         data, descriptors = b"", []
         while len(data) < HELLO.size:
             try:
@@ -166,6 +200,8 @@ class Peer:
         if hello["refusal"]:
             raise Refused(hello["refusal"], hello["reason"].rstrip(b"\0").decode())
         assert hello["step"] == step, hello
+        if n_descriptors is None:
+            n_descriptors = 2 if hello["features"] & EXCHANGE else 1
         assert len(descriptors) == n_descriptors, descriptors
         return hello, descriptors
 
@@ -175,9 +211,13 @@ class Peer:
         self.socket.settimeout(PATIENCE)
         self._garbage.append(self.socket.close)
         self.socket.connect(path)
-        self._send(CONNECT, [])
-        offer, descriptors = self._receive(OFFER, 1)
+        self._send(CONNECT, [], features=EXCHANGE)
+        offer, descriptors = self._receive(OFFER)
+        assert len(descriptors) == (2 if self._features(CONNECT) & EXCHANGE else 1)
         self._map(descriptors[0], offer["reply_capacity"])
+        if len(descriptors) == 2:
+            self._map_line(descriptors[1])
+            self.script.seal(self.line_fd)
         self._make_half(offer["capacity"])
         self.room, other = socket.socketpair()
         self.room.settimeout(PATIENCE)
@@ -197,7 +237,13 @@ class Peer:
         self._receive(CONNECT, 0)
         self._make_half(PAGE)
         capacity = self.script.capacity
-        self._send(OFFER, [self.ours.fd], capacity=capacity, reply_capacity=PAGE)
+        memories = [self.ours.fd]
+        if self._features(OFFER) & EXCHANGE:
+            self.line_flags |= BY_LISTENER
+            self._map_line(make_line(**self.script.line))
+            self._garbage.append(lambda: os.close(self.line_fd))
+            memories.append(self.line_fd)
+        self._send(OFFER, memories, capacity=capacity, reply_capacity=PAGE, features=EXCHANGE)
         _, descriptors = self._receive(ANSWER, 2)
         self._map(descriptors[0], capacity)
         self._received.remove(descriptors[1])  # so that closing the socket is the end of it
@@ -215,6 +261,16 @@ class Peer:
     def _map(self, descriptor: int, capacity: int) -> None:
         self.theirs = mmap.mmap(descriptor, 2 * PAGE + capacity, prot=mmap.PROT_READ)
         self._garbage.append(self.theirs.close)
+
+    def _map_line(self, descriptor: int) -> None:
+        self.line_fd = descriptor
+        with contextlib.suppress(PermissionError, ValueError):  # as the lie wanted it
+            page = mmap.mmap(descriptor, PAGE)
+            self._garbage.append(page.close)
+            offset: int = struct.unpack_from("<Q", page, 0)[0]
+            if 64 <= offset < PAGE:
+                self.line = memoryview(page)[offset : offset + 64]
+                self._garbage.append(self.line.release)
 
     # ---- afterwards ----
 
@@ -241,6 +297,16 @@ class Peer:
         if advance:
             self.position += 64 if small else 64 + (len(payload) + 63) // 64 * 64
 
+    def write_line(
+        self, payload: bytes = b"", *, size: int | None = None, stamp: int | None = None
+    ) -> None:
+        """The same over the exchange line, whoever's turn it is; it takes no place in the ring."""
+        self.line[16 : 16 + len(payload)] = payload
+        struct.pack_into("<II", self.line, 8, len(payload) if size is None else size, 0)
+        whole = self.position | self.line_flags if stamp is None else stamp
+        struct.pack_into("<Q", self.line, 0, whole & 2**64 - 1)
+        self.line_flags ^= ODD
+
     def ring(self, count: int = 1) -> None:
         """Doorbells for data."""
         self.socket.send(b"\1" * count, socket.MSG_NOSIGNAL)
@@ -260,9 +326,14 @@ class Peer:
         value: int = struct.unpack_from(code, self.theirs, PAGE + offset)[0]
         return value
 
-    def first_stamp(self) -> int:
-        value: int = struct.unpack_from("<Q", self.theirs, 2 * PAGE)[0]
-        return value
+    def first_message(self, size: int) -> bytes | None:
+        """The victim's, of this size, wherever it wrote it; None: not yet."""
+        if struct.unpack_from("<Q", self.theirs, 2 * PAGE)[0] == VALID:
+            return self.theirs[2 * PAGE + 16 :][:size]
+        theirs = VALID | BY_LISTENER ^ self.line_flags & BY_LISTENER
+        if hasattr(self, "line") and struct.unpack_from("<Q", self.line, 0)[0] == theirs:
+            return bytes(self.line[16 : 16 + size])
+        return None
 
     def close(self) -> None:
         """Hang up without a word: a death, as far as the victim can see."""

@@ -22,13 +22,14 @@ fences allow: every word keeps its old values, a thread may read any that is not
 it knows, and learns what a release store knew by reading it with acquire. A plain access that is
 not ordered with another thread's is an error, as it is in C11.
 
-Searched are all states. An error: a check that fails, a race, or threads that sleep while
-nobody is left to wake them.
+Searched are all states. An error: a check that fails, a race, threads that sleep while nobody is
+left to wake them, or that look for ever for what will not come.
 """
 
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -63,7 +64,7 @@ class Model(NamedTuple):
     channels: list[str]
     threads: dict[str, str]
     constants: Mapping[str, Any] = MappingProxyType({})
-    final: tuple[str, int] | None = None  # a word, and what it is when all is over
+    final: tuple[str, int] | None = None  # of words, and what that is when all is over
 
 
 ORDERS = ("relaxed", "acquire", "release", "acq_rel", "seq_cst", "plain")
@@ -163,7 +164,7 @@ class Machine:
         self.initial = [v for values in model.words.values() for v in values]
         self.channels = len(model.channels)
         self.count = len(self.programs)
-        self.final = model.final
+        self.final, self.constants = model.final, model.constants
         # A fence may come between any two lines of a thread: then none of them goes unnoticed.
         self.eager = not any(i.kind == "ipi" for p in self.programs for i in p.code)
 
@@ -203,37 +204,63 @@ class Machine:
 
     def check_final(self, state: State) -> None:
         if self.final:
-            word, value = self.final
-            last = state[0][self.programs[0].places[word]]
-            last = last[-1][0] if isinstance(last, tuple) else last
-            if last != value:
-                raise Violation(f"in the end {word} is {last}, not {value}")
+            expression, value = self.final
+            last = [v[-1][0] if isinstance(v, tuple) else v for v in state[0]]
+            words = {name: last[place] for name, place in self.programs[0].places.items()}
+            found = eval(expression, dict(self.constants), words)
+            if found != value:
+                raise Violation(f"in the end {expression} is {found}, not {value}")
 
     def search(self, most: int = 0) -> int:
         """Visit all states: how many. Violation where there is one."""
         first = self.start()
-        seen, todo = {first}, [first]
+        seen, todo, ends = {first: 0}, [first], []
+        before, after = array("L"), array("L")
         while todo:
             state = todo.pop()
-            moved = False
+            place, moved = seen[state], False
             for t in range(self.count):
                 for following in self.steps(state, t):
                     moved = True
                     if following not in seen:
-                        seen.add(following)
+                        seen[following] = len(seen)
                         todo.append(following)
+                    before.append(place)
+                    after.append(seen[following])
             if not moved and self.ended(state):
                 self.check_final(state)
+                ends.append(place)
             elif not moved:
-                asleep = [
-                    f"{name}: {p.code[thread[0]].text}"
-                    for name, p, thread in zip(self.names, self.programs, state[-1], strict=True)
-                    if p.code[thread[0]].kind != "end"
-                ]
-                raise Violation(f"for ever asleep: {'; '.join(asleep)}")
+                raise Violation(f"for ever asleep: {self.where(state)}")
             if most and len(seen) > most:
                 raise MemoryError(f"over {most} states")
+        self.check_ends(list(seen), ends, before, after)
         return len(seen)
+
+    def where(self, state: State) -> str:
+        """What they are at who are not at their end."""
+        lines = [
+            f"{name}: {p.code[thread[0]].text}"
+            for name, p, thread in zip(self.names, self.programs, state[-1], strict=True)
+            if p.code[thread[0]].kind != "end"
+        ]
+        return "; ".join(lines)
+
+    def check_ends(
+        self, states: list[State], ends: list[int], before: array[int], after: array[int]
+    ) -> None:
+        """From each state, an end can be reached: nobody looks for ever for what will not come."""
+        origins: list[list[int]] = [[] for _ in states]
+        for a, b in zip(before, after, strict=True):
+            origins[b].append(a)
+        good, todo = set(ends), ends
+        while todo:
+            for place in origins[todo.pop()]:
+                if place not in good:
+                    good.add(place)
+                    todo.append(place)
+        if stuck := set(range(len(states))) - good:
+            raise Violation(f"for ever: {self.where(states[max(stuck)])}")
 
 
 class Tso(Machine):
@@ -334,11 +361,12 @@ class Weak(Machine):
     read, and for each thread, which part of its past (counted in releases) is over for sure.
     `reads` has, for each word and thread, in which part of its past it last read there: a plain
     store must come after that. A thread is (place, registers, what it knows, late stores): stores
-    to words that others swap may happen late, until something is to come after them.
+    to words that others swap or store to may happen late, until something is to come after them.
     """
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
+        self.model = model
         self.size = len(self.initial)
         plain = {
             i.base + n
@@ -349,9 +377,16 @@ class Weak(Machine):
         }
         self.plain = sorted(plain)
         self.slots = {word: n for n, word in enumerate(self.plain)}
-        self.swapped = {i.base for p in self.programs for i in p.code if i.kind in ("cas", "add")}
+        self.contended = {i.base for p in self.programs for i in p.code if i.kind in ("cas", "add")}
+        self.contended |= self.stored_by_several() - plain
         # What fences pass on: of atomic words only, and no thread's past.
         self.passed = [*(w not in plain for w in range(self.size)), *(False,) * self.count]
+
+    def stored_by_several(self) -> set[int]:
+        """Single words, not arrays: those of an array are each one thread's, at a time."""
+        single = {self.programs[0].places[w] for w, v in self.model.words.items() if len(v) == 1}
+        stored = [{i.base for i in p.code if i.kind == "store"} for p in self.programs]
+        return {w for n, a in enumerate(stored) for b in stored[n + 1 :] for w in a & b} & single
 
     def fence(self, knows: Stamps, known: Stamps) -> tuple[Stamps, Stamps]:
         """A seq_cst fence of a thread: what it knows after it, and what all later fences know."""
@@ -407,6 +442,8 @@ class Weak(Machine):
             for other, part in enumerate(reads[self.slots[word]]):
                 if other != t and part >= knows[self.size + other]:
                     raise Violation(f"race: {self.names[t]} writes what {self.names[other]} reads")
+            if knows[word] != len(memory[word]) - 1:
+                raise Violation(f"race: {self.names[t]} writes what is being written")
         values = memory[word]
         knows = changed(knows, word, len(values))
         release = order in ("release", "acq_rel", "seq_cst")
@@ -449,7 +486,7 @@ class Weak(Machine):
             for one in late:
                 state, knows = self.happen(state, one, knows)
             late = ()
-        if word not in self.swapped:
+        if word not in self.contended:
             state, knows = self.write(state, t, word, value, knows, i.order)
             return state, knows, late
         teaches = (0,) * len(knows)

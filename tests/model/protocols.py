@@ -12,6 +12,7 @@ import re
 from typing import NamedTuple
 
 from engine import Model
+from exchange import BACK, COPY, LARGE, LEASE, SMALL, exchange, hostile
 
 
 class Removal(NamedTuple):
@@ -29,6 +30,10 @@ def spoil(model: Model, removal: Removal) -> Model:
     threads = {}
     found = False
     for name, text in model.threads.items():
+        if r"\n" in removal.old:  # a pattern of several lines
+            threads[name] = re.sub(removal.old, removal.new, text)
+            found |= threads[name] != text
+            continue
         lines = []
         for line in text.splitlines():
             note = line.partition("#")[2].strip().split(" ")[0]
@@ -590,6 +595,7 @@ def users() -> Model:
     return Model("close while descriptors are used", words, [], USERS)
 
 
+S, C = SMALL, COPY
 MODELS = {
     "publication": lambda: publication(3, (2, 1, 1)),
     "records": records,
@@ -603,6 +609,13 @@ MODELS = {
     "copies, two": two_copies,
     "close": lambda: close(1),
     "users": users,
+    "exchange": lambda: exchange(((S, C, S),), ((C, S, C),), used=(1, 0), begun=False),
+    "exchange, marked": lambda: exchange(((S, S, C),), ((C, C, S),), used=(1, 1)),
+    "exchange, threads": lambda: exchange(((S, S), (C, C)), ((S, S), (LEASE, C))),
+    "exchange, large": lambda: exchange(((S, LARGE, S), (C,)), ((S,), (C, C, C))),
+    "exchange, leases": lambda: exchange(((S, S), (LEASE,)), ((S,), (LEASE, LEASE))),
+    "exchange, put back": lambda: exchange(((S, S), (C,)), ((S,), (BACK, C, C))),
+    "exchange, hostile": hostile,
 }
 
 LARGER = {
@@ -613,4 +626,7 @@ LARGER = {
     "room, 1 at once": lambda: room(1, (1, 1, 1)),
     "room, 3 lines": lambda: room(2, (1, 2, 1)),
     "close after 3": lambda: close(3),
+    "exchange, all ways": lambda: exchange(((S, C, S, LARGE, C),), ((C, S, C, C, S),), used=(2, 2)),
+    "exchange, 3 threads": lambda: exchange(((S, LARGE, S), (C, C)), ((S, S), (BACK, C, C, C))),
+    "exchange, 3 leases": lambda: exchange(((S, S, S), (C, C)), ((S, S), (LEASE,) * 3)),
 }

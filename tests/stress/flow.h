@@ -5,7 +5,9 @@
  * A flow of messages of which both sides know every byte beforehand: message i
  * of a seed has a size, a type_id and a payload that follow from the two
  * numbers. The producer sends by all the ways that there are, 32 messages at a
- * time; the consumer receives by all ways, and checks everything.
+ * time; the consumer receives by all ways, and checks everything. One of the
+ * ways is to send small messages and to wait for an answer to each, so that they
+ * go over the exchange line.
  */
 #include "../test-util.h"
 
@@ -16,7 +18,7 @@
 #define STRETCH 32
 #define MOST_HELD 16
 
-enum way { WAY_SMALL, WAY_MIXED, WAY_IN_PLACE, WAY_RECORDS, N_WAYS };
+enum way { WAY_SMALL, WAY_MIXED, WAY_IN_PLACE, WAY_RECORDS, WAY_ANSWERED, N_WAYS };
 
 struct flow {
         tachyon_bus *bus;
@@ -28,6 +30,7 @@ struct flow {
         uint64_t timeouts, interrupts;
         tachyon_message held[MOST_HELD];
         unsigned int n_held;
+        uint64_t unanswered; /* messages before index, whose answer is still to come or to go */
 };
 
 static inline uint64_t mix(uint64_t x) {
@@ -65,6 +68,9 @@ static uint64_t flow_size(const struct flow *flow, uint64_t i) {
         case WAY_IN_PLACE:
                 size = r % 2049;
                 break;
+        case WAY_ANSWERED: /* most of them small, and some not */
+                size = r % 64;
+                break;
         default: /* records are of one size */
                 size = 1 + mix(flow->seed + i / STRETCH) % 300;
         }
@@ -100,6 +106,36 @@ static void flow_check(const struct flow *flow, uint64_t i, const tachyon_messag
         CHECK(memcmp(data, &expected, size) == 0);
 }
 
+/* The answer to a message is what a message so far away would be, but for its size. */
+#define ANSWER(i) (~(i))
+
+static uint64_t flow_answer_size(const struct flow *flow, uint64_t i) {
+        return mix(flow->seed + ANSWER(i)) % 64;
+}
+
+static int flow_send_answer(struct flow *flow, uint64_t i) {
+        uint64_t size = flow_answer_size(flow, i);
+        unsigned char data[64];
+
+        flow_fill(flow, ANSWER(i), data, size);
+        return tachyon_bus_send(flow->bus, data, size, (uint32_t)ANSWER(i), flow->timeout_ns);
+}
+
+static int flow_recv_answer(struct flow *flow, uint64_t i) {
+        uint64_t size = flow_answer_size(flow, i);
+        unsigned char expected[64];
+        tachyon_message message;
+        int r = tachyon_bus_recv(flow->bus, &message, flow->timeout_ns);
+
+        if (r < 0)
+                return r;
+        flow_fill(flow, ANSWER(i), expected, size);
+        CHECK_EQ(message.type_id, (uint32_t)ANSWER(i));
+        CHECK_EQ(message.size, size);
+        CHECK(memcmp(message.data, expected, size) == 0);
+        return tachyon_bus_release(flow->bus, message.lease);
+}
+
 /* True where it is to be tried again: what a wait may say without anything being wrong. */
 static bool flow_again(struct flow *flow, int64_t r) {
         flow->timeouts += r == -ETIMEDOUT || r == -EAGAIN;
@@ -130,11 +166,26 @@ static int64_t flow_send_records(struct flow *flow, uint64_t size) {
         return tachyon_bus_send_records(flow->bus, records, size, count, 0, flow->timeout_ns);
 }
 
+/* 0, or an error that is for good. */
+static int flow_answers(struct flow *flow, int (*one)(struct flow *, uint64_t)) {
+        while (flow->unanswered) {
+                int r = one(flow, flow->index - flow->unanswered);
+
+                if (r == 0)
+                        flow->unanswered--;
+                else if (!flow_again(flow, r))
+                        return r;
+        }
+        return 0;
+}
+
 /* How many were sent, or an error that is for good. */
 static test_unused int64_t flow_send(struct flow *flow) {
         unsigned char data[16384];
         uint64_t size = flow_size(flow, flow->index);
+        bool answered = flow_way(flow, flow->index) == WAY_ANSWERED;
         int64_t r;
+        int answers;
 
         do {
                 switch (flow_way(flow, flow->index)) {
@@ -150,9 +201,12 @@ static test_unused int64_t flow_send(struct flow *flow) {
                         r = r < 0 ? r : 1;
                 }
         } while (flow_again(flow, r));
-        if (r > 0)
-                flow->index += (uint64_t)r;
-        return r;
+        if (r < 0)
+                return r;
+        flow->index += (uint64_t)r;
+        flow->unanswered = answered;
+        answers = flow_answers(flow, flow_recv_answer);
+        return answers < 0 ? answers : r;
 }
 
 static void flow_release_all(struct flow *flow) {
@@ -168,6 +222,7 @@ static void flow_took(struct flow *flow, const tachyon_message *message) {
                 copy.type_id = (uint32_t)flow->index;
         }
         flow_check(flow, flow->index, &copy);
+        flow->unanswered += flow_way(flow, flow->index) == WAY_ANSWERED;
         flow->index++;
         flow->bytes += message->size;
 }
@@ -219,7 +274,7 @@ static int flow_recv_copy(struct flow *flow) {
 
 /* How many were received, or an error that is for good. */
 static test_unused int64_t flow_recv(struct flow *flow) {
-        int r;
+        int r, answers;
 
         do {
                 switch (mix(flow->seed + flow->index / 64) % 4) {
@@ -242,7 +297,10 @@ static test_unused int64_t flow_recv(struct flow *flow) {
                         }
                 }
         } while (flow_again(flow, r));
-        return r;
+        if (r < 0)
+                return r;
+        answers = flow_answers(flow, flow_send_answer);
+        return answers < 0 ? answers : r;
 }
 
 #endif

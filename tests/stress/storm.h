@@ -24,6 +24,7 @@
 
 enum role { PRODUCER, CONSUMER, N_ROLES };
 enum how { COUNTED, STOPPED, AT_LABEL, AT_RANDOM };
+enum { CUT_BEFORE_STAMP = 1, CUT_AFTER_STAMP };
 
 struct plan {
         enum how how;
@@ -51,6 +52,9 @@ struct round {
         _Atomic int64_t killed_ns;
         _Atomic int64_t returned_ns; /* from the survivor's call */
         _Atomic uint64_t timeouts;
+        /* By the victim, at a label of the exchange line: was the stamp stored, and how many messages had it sent or taken? */
+        _Atomic int exchange_cut; /* 0: it was not killed there, else CUT_... */
+        _Atomic uint64_t exchange_index;
         _Atomic bool missed; /* the label was not come to: killed all the same, elsewhere */
         struct census census[N_ROLES];
 };

@@ -7,6 +7,7 @@ static int life;
 static const struct plan *plan;
 static struct round *round_;
 static uint64_t label_hits;
+static const struct flow *flow_now; /* of this session */
 
 /* The first message of a bus. */
 struct greeting {
@@ -38,9 +39,20 @@ static bool is_over(uint64_t index) {
         return plan_closes(plan) && index >= CLOSE_MESSAGES;
 }
 
+/* What the survivor has to find follows from the very step: see check_exchange(). */
+static void note_exchange(const char *name) {
+        if (strncmp(name, "exchange:", 9) != 0)
+                return;
+        atomic_store(&round_->exchange_index, flow_now->index);
+        atomic_store(&round_->exchange_cut,
+                     strcmp(name, "exchange:published") == 0 ? CUT_AFTER_STAMP : CUT_BEFORE_STAMP);
+}
+
 static void kill_at_label(const char *name) {
-        if (strcmp(name, plan->label) == 0 && ++label_hits == plan->after)
+        if (strcmp(name, plan->label) == 0 && ++label_hits == plan->after) {
+                note_exchange(name);
                 die_here();
+        }
 }
 
 static void count_label(const char *name) {
@@ -86,6 +98,20 @@ static bool is_endless(void) {
         return life == 0 && plan->how >= AT_LABEL && !atomic_load(&round_->killed_ns);
 }
 
+/* done: messages taken, or answered, when the end was heard of. Over the line: with its stamp, and not without. */
+static void check_exchange(uint64_t done) {
+        uint64_t index = atomic_load(&round_->exchange_index);
+
+        switch (atomic_load(&round_->exchange_cut)) {
+        case CUT_BEFORE_STAMP:
+                CHECK_EQ(done, me == CONSUMER ? index : index - 1);
+                break;
+        case CUT_AFTER_STAMP: /* a producer may send more before it hears of the end */
+                CHECK(me == CONSUMER ? done == index + 1 : done >= index);
+                break;
+        }
+}
+
 static int produce(tachyon_bus *bus) {
         struct greeting greeting = { .number = atomic_fetch_add(&round_->buses, 1) };
         tachyon_message reply;
@@ -96,6 +122,7 @@ static int produce(tachyon_bus *bus) {
         CHECK(greeting.number < MOST_BUSES);
         greeting.limit = is_endless() ? 0 : plan->how >= AT_LABEL ? RESTART_MESSAGES : FLOW_MESSAGES;
         flow_init(&flow, bus, plan->seed + greeting.number);
+        flow_now = &flow;
         if (plan->how == STOPPED)
                 flow.timeout_ns = 2 * MS;
         end = tachyon_bus_send(bus, &greeting, sizeof(greeting), 0, -1);
@@ -110,6 +137,8 @@ static int produce(tachyon_bus *bus) {
                         return 0;
         }
         atomic_fetch_add(&round_->timeouts, flow.timeouts);
+        if (end < 0 && !is_victim() && life == 0 && greeting.number == 0)
+                check_exchange(flow.index - flow.unanswered);
         if (end == 0) {
                 tachyon_label_hook = NULL; /* the reply is not of the flow, at whose steps we kill */
                 end = tachyon_bus_recv(bus, &reply, -1);
@@ -140,6 +169,7 @@ static int consume(tachyon_bus *bus) {
         memcpy(&greeting, first.data, sizeof(greeting));
         CHECK_EQ(tachyon_bus_release(bus, first.lease), 0);
         flow_init(&flow, bus, plan->seed + greeting.number);
+        flow_now = &flow;
         if (plan->how == STOPPED)
                 flow.timeout_ns = 2 * MS;
         while (r > 0 && (!greeting.limit || flow.index < greeting.limit)) {
@@ -153,6 +183,8 @@ static int consume(tachyon_bus *bus) {
         if (r < 0) {
                 note_end();
                 check_prefix(&flow, &greeting);
+                if (!is_victim() && life == 0 && greeting.number == 0)
+                        check_exchange(flow.index);
                 return (int)r;
         }
         CHECK_EQ(flow.index, greeting.limit);
