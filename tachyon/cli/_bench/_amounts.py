@@ -47,7 +47,7 @@ FULL = Amounts(
     slow_messages=20_000,
     many=(1, 10, 100, 1000),
     capacities=tuple(1 << n for n in range(12, 27, 2)),
-    few_rounds=5,
+    few_rounds=9,
     program_s=0.08,
     program_warm_s=1.5,
 )
