@@ -324,7 +324,8 @@ static __attribute__((__noinline__)) int bus_release_slow(struct tachyon_bus *bu
         r = ring_release(&bus->in, lease);
         if (r < 0)
                 return bus_release_error(bus, lease);
-        bus_publish_released(bus);
+        if (!(lease & LEASE_EXCHANGED)) /* which has no place in the ring */
+                bus_publish_released(bus);
         return 0;
 }
 

@@ -1280,8 +1280,8 @@ int main(int argc, char **argv) {
         RUN(test_killed_with_a_message_on_the_line);
         RUN(test_a_lease_on_the_line_outlives_the_bus);
         RUN(test_a_lease_on_the_line_of_a_bus_that_was_closed);
-        RUN(test_a_forked_child_reads_what_is_leased_on_the_line);
-        RUN(test_a_forked_child_has_no_line_where_nothing_is_leased);
+        RUN_WITH_REAL_KERNEL(test_a_forked_child_reads_what_is_leased_on_the_line);
+        RUN_WITH_REAL_KERNEL(test_a_forked_child_has_no_line_where_nothing_is_leased);
         RUN(test_every_kind_of_stream_has_a_line);
         RUN(test_calls_have_no_line);
         RUN(test_threads_that_spin_in_two_processes);

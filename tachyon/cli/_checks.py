@@ -250,7 +250,7 @@ def _check_barrier(there: bool) -> Check:
 
 def _check_isolation(there: bool) -> Check:
     if there:
-        meaning = "Seen on the bus itself: each process can write its own memory only."
+        meaning = "Seen on the bus itself: each process can write its own half only."
         return Check("isolation", "ok", "on", meaning)
     return Check(
         "isolation", "note", "off", "The peer could write our memory: trust it, or do not connect."
