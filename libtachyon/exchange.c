@@ -97,9 +97,11 @@ int exchange_attach(struct frame **linep, int fd, const struct half_options *opt
         if (r < 0)
                 return r;
         r = exchange_map(&page, fd);
-        if (r < 0) /* of another's making, it need not let us: sealed too early, or open for reading only */
-                return fail(r == -EPERM || r == -EACCES ? EPROTO : -r, "cannot map the peer's exchange line: %s",
-                            strerror(-r));
+        /* Of another's making, it need not let us: open for reading only, or sealed too early. */
+        if (r == -EACCES || (r == -EPERM && os_memory_is_write_sealed(fd)))
+                return fail(EPROTO, "cannot map the peer's exchange line for writing: %s", strerror(-r));
+        if (r < 0)
+                return fail(-r, "cannot map the peer's exchange line: %s", strerror(-r));
         /* Where it fails, the check says so. What was changed until now, it sees; from now on, nothing changes. */
         os_memory_seal(fd, false);
         r = exchange_check(fd);

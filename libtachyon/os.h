@@ -34,6 +34,8 @@ int os_memory_seal(int fd, bool trusted);
  */
 int os_memory_check_kind(int fd, bool trusted);
 int os_memory_check_size(int fd, uint64_t size);
+/* Is it sealed against new writable mappings? */
+bool os_memory_is_write_sealed(int fd);
 /* Copies its first bytes out, at most a page: 0 or -EPROTO with a detail. */
 int os_memory_read(int fd, void *data, size_t size);
 

@@ -53,6 +53,12 @@ int os_memory_seal(int fd, bool trusted) {
         return 0;
 }
 
+bool os_memory_is_write_sealed(int fd) {
+        int seals = fcntl(fd, F_GET_SEALS);
+
+        return seals > 0 && seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+}
+
 int os_memory_check_kind(int fd, bool trusted) {
         int seals = fcntl(fd, F_GET_SEALS), wanted = memory_seals(trusted);
 
