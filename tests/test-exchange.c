@@ -1037,21 +1037,27 @@ static void test_a_message_on_the_line_of_one_that_was_killed(void) {
 }
 
 static void ask_and_be_killed(tachyon_bus *bus) {
+        tachyon_message message;
+
         begin(bus);
         send_pattern(bus, 8, 1);
         take_and_release(bus, 8, 2, true);
         send_pattern(bus, 48, 3);
         send_pattern(bus, 8, 4);
-        kill(getpid(), SIGKILL);
+        tachyon_bus_recv(bus, &message, LONG);
 }
 
 static void test_killed_with_a_message_on_the_line(void) {
         tachyon_message message;
         tachyon_bus *bus;
         pid_t pid = peer_of_capacity(&bus, ask_and_be_killed, PAGE);
+        const struct frame *last = (const void *)(bus->in.ring + (bus->in.cursor & bus->in.mask));
 
         take_and_release(bus, 8, 1, true);
         send_pattern(bus, 8, 2);
+        while (!(atomic_load(&last->stamp) & FRAME_FOLLOWS))
+                sched_yield();
+        kill(pid, SIGKILL);
         CHECK(WIFSIGNALED(wait_status(pid)));
         take_and_release(bus, 48, 3, true);
         take_and_release(bus, 8, 4, false);
