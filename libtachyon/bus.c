@@ -207,23 +207,10 @@ static void bus_unreceive(struct tachyon_bus *bus, const tachyon_message *messag
         atomic_store_explicit(&bus->in.cursor, message->lease, memory_order_release);
 }
 
-static inline int64_t bus_copy_out(struct tachyon_bus *bus, const struct frame *frame, uint64_t size, void *buffer,
-                                   uint32_t *type_id) {
+static inline void bus_copy_out(const struct frame *frame, uint64_t size, void *buffer, uint32_t *type_id) {
         copy_small(buffer, frame->payload, size);
         if (type_id)
                 *type_id = atomic_load_explicit(&frame->type_id, memory_order_relaxed);
-        bus_pass(bus, size);
-        return (int64_t)size;
-}
-
-/* The same for what bus_look_soon() has found. */
-static inline int64_t bus_copy_soon(struct tachyon_bus *bus, const struct frame *frame, uint64_t size, void *buffer,
-                                    uint32_t *type_id) {
-        copy_small(buffer, frame->payload, size);
-        if (type_id)
-                *type_id = atomic_load_explicit(&frame->type_id, memory_order_relaxed);
-        bus_pass_soon(bus, frame, size);
-        return (int64_t)size;
 }
 
 static __attribute__((__noinline__)) int64_t bus_recv_copy_slow(struct tachyon_bus *bus, void *buffer,
@@ -235,8 +222,11 @@ static __attribute__((__noinline__)) int64_t bus_recv_copy_slow(struct tachyon_b
         int r;
 
         frame = timeout_ns ? bus_look_soon(bus, &size) : bus_look_exchange(bus, &size);
-        if (likely(frame) && likely(size <= capacity))
-                return bus_copy_soon(bus, frame, size, buffer, type_id);
+        if (likely(frame) && likely(size <= capacity)) {
+                bus_copy_out(frame, size, buffer, type_id);
+                bus_pass_soon(bus, frame, size);
+                return (int64_t)size;
+        }
         r = tachyon_bus_recv(bus, &message, timeout_ns);
         if (r < 0)
                 return r;
@@ -259,7 +249,9 @@ TACHYON_API int64_t tachyon_bus_recv_copy(tachyon_bus *bus, void *buffer, size_t
 
         if (unlikely(!frame || size > capacity))
                 return bus_recv_copy_slow(bus, buffer, capacity, type_id, timeout_ns);
-        return bus_copy_out(bus, frame, size, buffer, type_id);
+        bus_copy_out(frame, size, buffer, type_id);
+        bus_pass(bus, size);
+        return (int64_t)size;
 }
 
 TACHYON_API int tachyon_bus_put_back(tachyon_bus *bus, const tachyon_message *message) {
